@@ -28,7 +28,10 @@ class StorageCounters:
         self._retries = 0
 
     def count_request(self, operation: str, outcome: str, *, read_bytes: int = 0) -> None:
-        """Count one finished request; `operation` is get, put, create, list, head or delete, `outcome` ok or error."""
+        """Count one finished request.
+
+        `operation` is get, put, create, list, head or delete; `outcome` is ok or error.
+        """
         with self._lock:
             self._requests[operation, outcome] += 1
             self._read_bytes += read_bytes
