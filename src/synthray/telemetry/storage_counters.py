@@ -17,6 +17,13 @@ class StorageCounts:
     read_bytes: int = 0
     retries: int = 0
 
+    def __add__(self, other: "StorageCounts") -> "StorageCounts":
+        return StorageCounts(
+            dict(Counter(self.requests) + Counter(other.requests)),
+            self.read_bytes + other.read_bytes,
+            self.retries + other.retries,
+        )
+
 
 class StorageCounters:
     """Thread-safe running totals; one instance, `STORAGE_COUNTERS`, serves the process."""

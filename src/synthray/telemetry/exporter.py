@@ -1,0 +1,81 @@
+"""One small HTTP server beside the driver: `/metrics`, `/progress` and `/healthz`.
+
+It answers from the newest snapshot alone, so a scrape never waits for training. It must not import torch,
+Ray or anything of a run but its snapshot.
+"""
+
+import errno
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from synthray.errors import InvalidInput, Reason
+from synthray.telemetry.metrics import RunCollector
+from synthray.telemetry.progress import build_progress
+from synthray.telemetry.report import RunSnapshot
+
+
+class Exporter:
+    """Serves the snapshots of one run on `host`:`port` until closed; port 0 picks a free one."""
+
+    def __init__(self, snapshot: Callable[[], RunSnapshot], *, host: str, port: int) -> None:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(RunCollector(snapshot))
+        try:
+            self._server = ThreadingHTTPServer((host, port), _build_handler(snapshot, registry))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise InvalidInput(
+                f"port {port} is in use on {host}; stop what uses it or choose another with --metrics-port",
+                reason=Reason.PORT_IN_USE,
+            ) from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="exporter", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """The base URL."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _build_handler(
+    snapshot: Callable[[], RunSnapshot], registry: CollectorRegistry
+) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(200, content_type, encode(registry))
+            elif self.path == "/progress":
+                self._answer(200, "application/json", json.dumps(build_progress(snapshot())).encode())
+            elif self.path == "/healthz":
+                self._answer(200, "text/plain", b"ok\n")
+            else:
+                self._answer(404, "text/plain", b"try /metrics, /progress or /healthz\n")
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base's name
+            """Scrapes are not worth a log line."""
+
+    return Handler

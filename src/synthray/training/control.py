@@ -1,0 +1,21 @@
+"""What the platform answers when the loop asks.
+
+Ray, torchrun and tests implement `RunControl`; the loop knows none of them.
+"""
+
+from typing import Protocol
+
+from synthray.telemetry.report import SegmentReport
+
+
+class RunControl(Protocol):
+    """The platform's side of a segment; every call returns at once."""
+
+    def stop_requested(self) -> bool:
+        """Whether this worker should ask all to finish the step, save and stop."""
+
+    def save_requested(self) -> bool:
+        """Whether this worker should ask for a save after the step."""
+
+    def report(self, report: SegmentReport) -> None:
+        """Take the latest report; one that nobody read yet is replaced."""

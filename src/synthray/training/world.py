@@ -1,0 +1,66 @@
+"""The workers that compute one step together, however they were started.
+
+Ray, torchrun and a single process all end here: a rank, a size and three collective operations. The loop
+knows nothing else of its neighbours.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+COLLECTIVE_TIMEOUT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the workers of a segment."""
+
+    rank: int = 0
+    size: int = 1
+
+    def add_over_workers(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its sum over all workers."""
+        if self.size > 1:
+            torch.distributed.all_reduce(tensor)
+
+    def copy_from_first(self, tensor: Tensor) -> None:
+        """Replace `tensor` by the first worker's."""
+        if self.size > 1:
+            torch.distributed.broadcast(tensor, src=0)
+
+    def gather_objects(self, item: object) -> list[object]:
+        """Every worker's `item`, in the order of ranks; for small things and rare moments."""
+        if self.size == 1:
+            return [item]
+        items: list[object] = [None] * self.size
+        torch.distributed.all_gather_object(items, item)
+        return items
+
+
+def join_world(rank: int, size: int, *, init_method: str, device: torch.device) -> World:
+    """Join `size` workers that meet at `init_method` (tcp://host:port, or env:// under torchrun)."""
+    if size > 1:
+        torch.distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            init_method=init_method,
+            rank=rank,
+            world_size=size,
+            timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_SECONDS),
+        )
+    return World(rank, size)
+
+
+def join_world_of_torchrun(device: torch.device) -> World:
+    """The world that torchrun describes in the environment; alone where there is none."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return join_world(int(os.environ.get("RANK", "0")), size, init_method="env://", device=device)
+
+
+def leave_world(world: World) -> None:
+    """Release the collective's sockets and threads."""
+    if world.size > 1:
+        torch.distributed.destroy_process_group()
