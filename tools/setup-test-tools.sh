@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Brings the programs that tests call and that are no Python packages: promtool, of Debian's `prometheus`.
+#
+# Unpacks the package under .cache/tools instead of installing it, because installing starts a Prometheus
+# server; so it works without root, too. What cannot be had is named together with the remedy, and the tests
+# that need it then fail with the same words; nothing is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly TOOLS=$PWD/.cache/tools
+
+if PATH=$TOOLS/bin:$PATH command -v promtool >/dev/null; then
+    exit 0
+fi
+
+download_package() (
+    cd "$1" && apt-get download --quiet=2 -o APT::Sandbox::User=root prometheus
+)
+
+remedy() {
+    echo "test tools: promtool is missing${1:+ ($1)}: install Debian's 'prometheus' package or put promtool on PATH" >&2
+    exit 0
+}
+
+command -v apt-get >/dev/null || remedy "this machine has no apt-get to fetch it with"
+staging=$(mktemp -d)
+trap 'rm -rf "$staging"' EXIT
+if ! download_package "$staging" 2>/dev/null; then
+    if [[ $(id -u) == 0 ]]; then
+        apt-get update --quiet=2 || true
+    fi
+    download_package "$staging" || remedy "apt-get download prometheus failed; apt-get update may help"
+fi
+dpkg-deb --extract "$staging"/prometheus_*.deb "$staging/root"
+mkdir -p "$TOOLS/bin"
+mv "$staging/root/usr/bin/promtool" "$TOOLS/bin/promtool"
+echo "test tools: promtool is in $TOOLS/bin" >&2
