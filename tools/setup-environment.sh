@@ -66,21 +66,25 @@ find_uv() {
     printf '%s\n' "$BOOTSTRAP/bin/uv"
 }
 
+# Prints all settings of the machine's pip, merged over its files, as lines like global.index-url='https://...'.
+list_pip_settings() {
+    "$python" -m pip config list 2>/dev/null || "$BOOTSTRAP/bin/python" -m pip config list 2>/dev/null || true
+}
+
 # Prints pip's setting NAME as pip itself would see it: environment, then [install], then [global] of its files.
 pip_setting() {
-    local name=$1 variable pip_python value section
+    local name=$1 variable section line value
     variable=PIP_$(tr 'a-z-' 'A-Z_' <<<"$name")
     if [[ -n ${!variable:-} ]]; then
         printf '%s\n' "${!variable}"
         return
     fi
-    for pip_python in "$python" "$BOOTSTRAP/bin/python"; do
-        for section in install global; do
-            if value=$("$pip_python" -m pip config get "$section.$name" 2>/dev/null) && [[ -n $value ]]; then
-                printf '%s\n' "$value"
-                return
-            fi
-        done
+    for section in install global; do
+        if line=$(grep --max-count=1 "^$section\.$name=" <<<"$pip_settings"); then
+            value=${line#*=}
+            printf '%b\n' "${value:1:-1}"  # without its quotes; \n parts several values
+            return
+        fi
     done
 }
 
@@ -138,6 +142,7 @@ is_usable_venv() {
 no_index=()
 python=$(find_python)
 uv=$(find_uv "$python")
+pip_settings=$(list_pip_settings)
 map_pip_settings
 export UV_PYTHON_DOWNLOADS=never
 # A user without a writable home (a container's arbitrary uid) still gets a cache.
