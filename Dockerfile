@@ -1,0 +1,78 @@
+# Two images from one file: `operator` (small: the Kubernetes client and kopf) and `worker` (torch, Ray, storage;
+# it trains and serves). Dependencies come in a layer of their own, before the source, so that a change of the
+# source rebuilds and moves a few hundred kilobytes, not gigabytes.
+#
+#   docker build --target operator -t synthray/operator:dev .
+#   docker build --target worker   -t synthray/worker:dev   .
+#
+# BASE_IMAGE: any Debian-like image with bash and Python 3.11+ with venv, as python3.
+# SSL_CERT_FILE, PIP_*, UV_*: given as build arguments or by the builder's environment, they reach pip and uv.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+# ---- what both images stand on
+FROM ${BASE_IMAGE} AS base
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# wget: KubeRay's probes call it. Debian keeps no old versions, so a pinned one would soon fail to install.
+# hadolint ignore=DL3008
+RUN if ! command -v wget >/dev/null; then \
+        apt-get update \
+        && apt-get install --yes --no-install-recommends wget \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi \
+    && groupadd --gid 10001 synthray \
+    && useradd --uid 10001 --gid synthray --create-home --shell /usr/sbin/nologin synthray
+ENV PATH=/opt/synthray/bin:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+
+# ---- builders: nothing of them but /opt/synthray and the wheel gets into an image
+FROM base AS build
+ARG UV_VERSION=0.13.9
+RUN python3 -m venv /opt/uv \
+    && /opt/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}" \
+    && python3 -m venv --without-pip /opt/synthray
+ENV UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=120
+WORKDIR /build
+COPY pyproject.toml constraints.txt ./
+
+FROM build AS operator-dependencies
+RUN /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --constraint constraints.txt \
+        --requirement pyproject.toml --extra operator
+
+FROM build AS worker-dependencies
+RUN /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --constraint constraints.txt \
+        --requirement pyproject.toml --extra train --extra serve
+
+FROM build AS package
+COPY README.md LICENSE ./
+COPY src src
+# This venv holds the package alone; laid over the dependencies' venv it completes it.
+RUN /opt/uv/bin/uv build --wheel --build-constraint constraints.txt --out-dir /dist \
+    && /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --no-deps /dist/*.whl
+
+# ---- the images
+FROM base AS operator
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="synthray operator" \
+      org.opencontainers.image.description="Runs TrainingRuns and GenerationServices on Kubernetes through KubeRay" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=operator-dependencies /opt/synthray /opt/synthray
+COPY --from=package /opt/synthray /opt/synthray
+USER 10001:10001
+WORKDIR /home/synthray
+ENTRYPOINT ["synthray"]
+CMD ["operator"]
+
+FROM base AS worker
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="synthray worker" \
+      org.opencontainers.image.description="Trains diffusion models with Ray Train and serves them with Ray Serve" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=worker-dependencies /opt/synthray /opt/synthray
+COPY --from=package /opt/synthray /opt/synthray
+USER 10001:10001
+WORKDIR /home/synthray
+# KubeRay gives the command of head and workers, and runs it in bash; alone, the image shows what it can do.
+CMD ["synthray", "--help"]
