@@ -1,0 +1,128 @@
+"""Profiles: named settings under which a forward pass gives the same bits, whatever shares its batch.
+
+torch picks other kernels for another batch shape, thread count, memory format or precision flag, and other
+kernels round differently. A profile pins all of these; its name stands in every receipt, so its meaning never
+changes: a better choice becomes a new profile. This module must not know samplers or models.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from synthray.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A batch shape and a number of threads, both part of a picture's identity; always fp32."""
+
+    name: str
+    batch_images: int
+    threads: int
+
+
+# Four images: on one CPU thread a pass over 4 costs no more per image than one over 8 (demo-64, AVX2: 23.3 ms
+# against 25.2 ms) and a single seed waits half as long; at 512 px four images already fill a GPU, and their
+# activations fit beside a training run's.
+STRICT_1 = Profile(name="strict-1", batch_images=4, threads=1)
+
+PROFILES: dict[str, Profile] = {STRICT_1.name: STRICT_1}
+
+# The first backend that supports the shapes is used; the shapes are fixed, so the choice is too.
+_ATTENTION_BACKENDS = {
+    "cpu": [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH],
+    "cuda": [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
+}
+
+_CUDNN: Any = torch.backends.cudnn
+_CUDA: Any = torch.backends.cuda
+_MKLDNN: Any = torch.backends.mkldnn
+# What torch keeps globally: (where, attribute, pinned value). "ieee" switches TF32 and bf16 shortcuts off.
+_PINNED_FLAGS: tuple[tuple[Any, str, object], ...] = (
+    (_CUDNN, "benchmark", False),
+    (_CUDNN, "deterministic", True),
+    (_CUDNN.conv, "fp32_precision", "ieee"),
+    (_CUDA.matmul, "fp32_precision", "ieee"),
+    (_MKLDNN.conv, "fp32_precision", "ieee"),
+    (_MKLDNN.matmul, "fp32_precision", "ieee"),
+)
+
+
+def profile_of_name(name: str) -> Profile:
+    """Look a profile up; raises InvalidInput for a name that does not exist."""
+    profile = PROFILES.get(name)
+    if profile is None:
+        raise InvalidInput(f"profile={name!r} does not exist; use one of {', '.join(PROFILES)}")
+    return profile
+
+
+def _set_flags(values: tuple[object, ...]) -> None:
+    for (owner, attribute, _), value in zip(_PINNED_FLAGS, values, strict=True):
+        setattr(owner, attribute, value)
+
+
+@contextmanager
+def _flags_and_threads(profile: Profile) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    flags = tuple(getattr(owner, attribute) for owner, attribute, _ in _PINNED_FLAGS)
+    try:
+        _set_flags(tuple(pinned for _, _, pinned in _PINNED_FLAGS))
+        torch.set_num_threads(profile.threads)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        _set_flags(flags)
+
+
+@contextmanager
+def _attention_processors(unet: UNet2DModel) -> Iterator[None]:
+    layers = [module for module in unet.modules() if isinstance(module, Attention)]
+    processors = [layer.processor for layer in layers]
+    try:
+        for layer in layers:
+            layer.set_processor(AttnProcessor2_0())
+        yield
+    finally:
+        for layer, processor in zip(layers, processors, strict=True):
+            layer.set_processor(processor)
+
+
+@contextmanager
+def _evaluation_mode(unet: UNet2DModel) -> Iterator[None]:
+    training = unet.training
+    unet.eval()
+    try:
+        yield
+    finally:
+        unet.train(training)
+
+
+@contextmanager
+def pinned(profile: Profile, unet: UNet2DModel) -> Iterator[None]:
+    """Pin everything that decides a bit, for this thread, and put it all back afterwards.
+
+    The thread count belongs to the calling thread, so the forward pass must run in the thread that entered;
+    the flags belong to the process, so nothing else should compute meanwhile.
+    """
+    device_type = next(unet.parameters()).device.type
+    with ExitStack() as stack:
+        stack.enter_context(_flags_and_threads(profile))
+        stack.enter_context(_attention_processors(unet))
+        stack.enter_context(_evaluation_mode(unet))
+        stack.enter_context(sdpa_kernel(_ATTENTION_BACKENDS[device_type], set_priority=True))
+        stack.enter_context(torch.autocast(device_type, enabled=False))
+        stack.enter_context(torch.inference_mode())
+        yield
+
+
+def check_weights(unet: UNet2DModel) -> None:
+    """Raise ValueError unless every weight is fp32 and contiguous, as all profiles require."""
+    for name, weight in unet.named_parameters():
+        if weight.dtype != torch.float32 or not weight.is_contiguous():
+            raise ValueError(f"{name} is {weight.dtype} with strides {weight.stride()}: not contiguous fp32")
