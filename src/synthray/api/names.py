@@ -1,0 +1,28 @@
+"""Every name that more than one part of synthray must agree on: labels, ports, keys, derived names.
+
+Nothing else formats a label, a port or a name of a derived object; what only one room knows stays there.
+"""
+
+from typing import Final, Literal
+
+API_GROUP: Final = "synthray.io"
+API_VERSION: Final[Literal["synthray.io/v1alpha1"]] = "synthray.io/v1alpha1"
+
+METRICS_PORT: Final = 8090
+"""Port of a run's driver: /metrics, /progress, /healthz (KubeRay owns 8080)."""
+METRICS_PORT_NAME: Final = "driver"
+GENERATION_PORT: Final = 8000
+STORAGE_PORT: Final = 8333
+
+RUN_LABEL: Final = "synthray.io/run"
+ATTEMPT_LABEL: Final = "synthray.io/attempt"
+ROLE_LABEL: Final = "synthray.io/role"
+RETRY_ANNOTATION: Final = "synthray.io/retry"
+PAUSED_ANNOTATION: Final = "synthray.io/paused"
+GPU_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+
+
+def ray_cluster_name(run: str, attempt: int) -> str:
+    """The RayCluster of one attempt; with a run's 40 characters it leaves room for KubeRay's suffixes."""
+    return f"{run}-{attempt}"

@@ -1,0 +1,80 @@
+"""What the operator says of a TrainingRun."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from synthray.api.v1alpha1.fields import FromList, StatusModel
+from synthray.api.v1alpha1.object_meta import Condition, Timestamp
+
+_MAX_COUNT = 2**63 - 1
+
+RunState = Literal[
+    "Pending",
+    "Preflight",
+    "Blocked",
+    "Running",
+    "Saving",
+    "WaitingForStorage",
+    "WaitingForWorkers",
+    "Suspended",
+    "Complete",
+    "Failed",
+    "Fenced",
+]
+RUN_CONDITION_TYPES = ("Ready", "Progressing", "Degraded", "Blocked", "Complete", "Failed", "Suspended")
+
+
+class WorkersStatus(StatusModel):
+    """Workers wanted and present."""
+
+    desired: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Workers that the spec asks for.")
+    ready: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Workers that compute.")
+    replicas: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Worker pods that exist.")
+    selector: str = Field(
+        default="", max_length=512, description="Label selector of the worker pods, for an HPA."
+    )
+
+
+class LastCheckpoint(StatusModel):
+    """The newest state that a resume would start from."""
+
+    epoch: int = Field(ge=0, le=_MAX_COUNT, description="Epoch in which it was saved.")
+    images_seen: int = Field(ge=0, le=_MAX_COUNT, description="Images seen when it was saved.")
+    uri: str = Field(max_length=1024, description="Where it is.")
+    time: Timestamp = Field(description="When it was committed.")
+
+
+class TrainingRunStatus(StatusModel):
+    """Where a run stands."""
+
+    conditions: Annotated[tuple[Condition, ...], FromList] = Field(
+        default=(), max_length=16, description="Answers by type: " + ", ".join(RUN_CONDITION_TYPES) + "."
+    )
+    observed_generation: int = Field(
+        default=0, ge=0, le=_MAX_COUNT, description="The generation of the spec that the status speaks of."
+    )
+    state: RunState = Field(default="Pending", description="What the run is doing, in a word.")
+    epoch: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Epochs finished.")
+    epochs: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Epochs wanted.")
+    images_seen: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Images learned from so far.")
+    images_total: int = Field(
+        default=0, ge=0, le=_MAX_COUNT, description="Images at the end of the last epoch."
+    )
+    progress: str = Field(default="", max_length=16, description="Share of the images, such as 41%.")
+    loss: float | None = Field(default=None, description="Mean training loss of late.")
+    images_per_second: float | None = Field(
+        default=None, ge=0, description="Speed of late, all workers together."
+    )
+    eta: str = Field(default="", max_length=32, description="Time to the end at this speed, such as 3h12m.")
+    workers: WorkersStatus = Field(default=WorkersStatus(), description="Workers wanted and present.")
+    attempt: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Number of the current or last attempt.")
+    image: str = Field(
+        default="", max_length=512, description="Worker image with its digest, for the run's life."
+    )
+    last_checkpoint: LastCheckpoint | None = Field(
+        default=None, description="The newest state that a resume would start from."
+    )
+    goodput: float | None = Field(
+        default=None, ge=0, le=1, description="Time spent on new steps / time elapsed, over the run's life."
+    )
