@@ -5,7 +5,7 @@ reference pages and the messages of the command line are all derived from them.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
@@ -17,9 +17,13 @@ SEED_MAX = 2**53 - 1
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to write instead, shown after any complaint about the field that carries it."""
+    """What to write instead, shown after a complaint about the field that carries it.
+
+    After any complaint, or only after one about a value below or above the field's bounds.
+    """
 
     text: str
+    when: Literal["any", "below", "above"] = "any"
 
 
 def yaml_name(python_name: str) -> str:

@@ -127,7 +127,7 @@ class Optimization(ApiModel):
     )
     epsilon: float = Field(default=1e-8, ge=1e-12, le=1, description="AdamW's term against division by zero.")
     weight_decay: float = Field(default=1e-6, ge=0, le=1, description="AdamW's decoupled weight decay.")
-    gradient_clip_norm: Annotated[float, Remedy("use a large number such as 1.0e+6 for no clipping")] = Field(
+    gradient_clip_norm: Annotated[float, Remedy("for no clipping use 1000", when="below")] = Field(
         default=1.0, ge=1e-6, le=1e6, description="Scale a longer gradient down to this L2 norm."
     )
     ema: ExponentialMovingAverage = Field(
@@ -136,5 +136,5 @@ class Optimization(ApiModel):
     precision: Precision = Field(
         default="auto",
         description="Numbers of the forward and backward pass; weights, noise and loss are always fp32. "
-        "auto: bf16 on NVIDIA Ampere and later, fp16 before, fp32 on a CPU; the first attempt decides for the run.",
+        "auto: bf16 on NVIDIA Ampere and later, fp16 before, fp32 on a CPU; decided by the first attempt.",
     )

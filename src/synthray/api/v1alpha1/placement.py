@@ -56,7 +56,7 @@ class WorkerGpu(ApiModel):
         description="Value of the node label nvidia.com/gpu.product; workers run on such nodes alone.",
         examples=["Quadro-RTX-6000"],
     )
-    per_worker: Annotated[int, Remedy("use 1 and more spec.workers.replicas")] = Field(
+    per_worker: Annotated[int, Remedy("use 1 and more spec.workers.replicas", when="above")] = Field(
         default=1, ge=1, le=1, description="Cards of one worker; a worker is one process on one card."
     )
 
@@ -64,7 +64,7 @@ class WorkerGpu(ApiModel):
 class Workers(ApiModel):
     """The processes that compute gradients. Their number never changes the result."""
 
-    replicas: Annotated[int, Remedy("to release all workers set spec.suspend: true")] = Field(
+    replicas: Annotated[int, Remedy("to release all workers set spec.suspend: true", when="below")] = Field(
         default=1,
         ge=1,
         le=MAX_WORKERS,
