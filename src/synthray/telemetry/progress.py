@@ -26,7 +26,11 @@ def build_progress(snapshot: RunSnapshot) -> dict[str, Any]:
         "validation_loss": figures.validation_loss if figures else None,
         "images_per_second": figures.images_per_second if figures else None,
         "eta_seconds": snapshot.eta_seconds,
-        "workers": {"desired": snapshot.workers_desired, "ready": snapshot.workers_ready},
+        "workers": {
+            "desired": snapshot.workers_desired,
+            "ready": snapshot.workers_ready,
+            "ranks": [asdict(place) for place in snapshot.ranks],
+        },
         "last_checkpoint": asdict(checkpoint) if checkpoint else None,
         "goodput": {
             "ratio": lifetime.goodput_ratio,

@@ -114,14 +114,22 @@ class StepFigures:
 
 
 @dataclass(frozen=True)
+class WorkerPlace:
+    """Which process computes a rank."""
+
+    rank: int
+    node: str
+    process_id: int
+
+
+@dataclass(frozen=True)
 class SegmentReport:
     """Where one worker stands."""
 
     rank: int
     attempt: int
     state: str
-    process_id: int
-    node: str
+    place: WorkerPlace
     totals: SegmentTotals
     figures: StepFigures | None = None
     lifetime: RunLifetime | None = None
@@ -143,6 +151,7 @@ class RunSnapshot:
     reason: str = ""
     attempt: int = 0
     workers_ready: int = 0
+    ranks: tuple[WorkerPlace, ...] = ()
     totals: SegmentTotals = field(default_factory=SegmentTotals)
     figures: StepFigures | None = None
     lifetime: RunLifetime = field(default_factory=RunLifetime)

@@ -40,7 +40,7 @@ class TrainingBatch:
     timesteps: Tensor
     weights: Tensor
     positions: tuple[int, ...]
-    skipped_samples: int
+    bad_samples: tuple[int, ...]
 
 
 def make_training_batch(micro_batch: MicroBatch, source: NoiseSource) -> TrainingBatch:
@@ -64,7 +64,7 @@ def make_training_batch(micro_batch: MicroBatch, source: NoiseSource) -> Trainin
         timesteps=torch.from_numpy(timesteps),
         weights=_tensor(weights),
         positions=tuple(ref.position for ref in micro_batch.refs),
-        skipped_samples=len(micro_batch.substituted),
+        bad_samples=tuple(found.bad.sample for found in micro_batch.substituted),
     )
 
 

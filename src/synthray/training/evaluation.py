@@ -16,9 +16,7 @@ VALIDATION_EPOCH = 1 << 40
 """The epoch that keys validation noise: no run trains that long, so no training sample shares it."""
 
 
-def plan_validation(
-    num_holdout: int, micro_batch_size: int, world: World
-) -> Iterator[Sequence[SampleRef]]:
+def plan_validation(num_holdout: int, micro_batch_size: int, world: World) -> Iterator[Sequence[SampleRef]]:
     """This worker's micro-batches of the held-out samples, in their order."""
     positions = range(min(num_holdout, MAX_VALIDATION_IMAGES))
     micro_batches = plan_micro_batches(positions, micro_batch_size)
@@ -33,10 +31,10 @@ def validation_loss(
     *,
     num_timesteps: int,
     world: World,
-) -> float | None:
-    """Mean loss over the held-out samples; None where there are none."""
+) -> float:
+    """Mean loss over the held-out samples."""
     tally = StepTally()
     for batch in batches:
         tally.add_losses(losses(batch).cpu(), batch.weights, batch.timesteps, num_timesteps)
     world.add_over_workers(tally.vector)
-    return tally.loss if tally.num_images else None
+    return tally.loss

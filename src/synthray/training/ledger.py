@@ -44,6 +44,8 @@ class Ledger:
     redone_images: int = 0
     skipped_samples: int = 0
     nonfinite_steps: int = 0
+    epoch_loss_sum: float = 0.0
+    epoch_steps: int = 0
     history: tuple[EpochRecord, ...] = ()
     faults: tuple[FaultRecord, ...] = field(default=())
 
@@ -74,7 +76,7 @@ class StepTimes:
     checkpoint_stall_seconds: float = 0.0
 
 
-def after_step(ledger: Ledger, times: StepTimes, *, nonfinite: int, skipped: int) -> Ledger:
+def after_step(ledger: Ledger, times: StepTimes, *, loss: float, nonfinite: int, skipped: int) -> Ledger:
     """Book one accepted step."""
     return replace(
         ledger,
@@ -83,7 +85,26 @@ def after_step(ledger: Ledger, times: StepTimes, *, nonfinite: int, skipped: int
         checkpoint_stall_seconds=ledger.checkpoint_stall_seconds + times.checkpoint_stall_seconds,
         nonfinite_steps=ledger.nonfinite_steps + nonfinite,
         skipped_samples=ledger.skipped_samples + skipped,
+        epoch_loss_sum=ledger.epoch_loss_sum + loss,
+        epoch_steps=ledger.epoch_steps + 1,
     )
+
+
+def after_epoch(ledger: Ledger, *, epoch: int, images_seen: int, validation_loss: float | None) -> Ledger:
+    """Write the epoch into the history and begin the next."""
+    record = EpochRecord(
+        epoch=epoch,
+        images_seen=images_seen,
+        loss=ledger.epoch_loss_sum / max(1, ledger.epoch_steps),
+        validation_loss=validation_loss,
+        useful_seconds=ledger.useful_seconds,
+    )
+    return replace(ledger, history=(*ledger.history, record), epoch_loss_sum=0.0, epoch_steps=0)
+
+
+def with_fault(ledger: Ledger, fault: FaultRecord) -> Ledger:
+    """Note something that happened to the run."""
+    return replace(ledger, faults=(*ledger.faults, fault))
 
 
 def after_restart(ledger: Ledger, now: float, redone_images: int, fault: FaultRecord | None) -> Ledger:

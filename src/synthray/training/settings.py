@@ -97,7 +97,6 @@ class AttemptSettings:
 
     number: int
     nonce: str
-    driver: str
     resumes_from: str | None
     redone_images: int
     fault_kind: str

@@ -35,6 +35,7 @@ class TrainingState:
         self.images_seen = 0
         self.step = 0
         self.loss_scale = loss_scale
+        self.bad_samples: tuple[int, ...] = ()
         self.ledger = ledger
         self._leaf = nn.Parameter(self.flat.values)
         self._leaf.grad = self.flat.gradients
@@ -77,6 +78,7 @@ class TrainingState:
             "images_seen": self.images_seen,
             "step": self.step,
             "loss_scale": asdict(self.loss_scale),
+            "bad_samples": list(self.bad_samples),
             "ledger": self.ledger.to_json(),
         }
 
@@ -91,9 +93,13 @@ class TrainingState:
         for part, tensors in self.tensors().items():
             for name, tensor in tensors.items():
                 tensor.copy_(torch.from_numpy(arrays[part][name]))
+        self._take_progress(progress)
+
+    def _take_progress(self, progress: dict[str, Any]) -> None:
         self.images_seen = progress["images_seen"]
         self.step = progress["step"]
         self.loss_scale = LossScale(**progress["loss_scale"])
+        self.bad_samples = tuple(progress["bad_samples"])
         self.ledger = Ledger.from_json(progress["ledger"])
 
     def copy_from_first(self, world: World) -> None:
@@ -102,6 +108,4 @@ class TrainingState:
             world.copy_from_first(vector)
         progress = world.gather_objects(self.progress() if world.rank == 0 else None)[0]
         assert isinstance(progress, dict)  # noqa: S101 the first worker sent its own progress
-        self.images_seen, self.step = progress["images_seen"], progress["step"]
-        self.loss_scale = LossScale(**progress["loss_scale"])
-        self.ledger = Ledger.from_json(progress["ledger"])
+        self._take_progress(progress)

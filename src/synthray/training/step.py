@@ -34,10 +34,16 @@ class StepResult:
     gradient_norm: float
     learning_rate: float
     data_wait_seconds: float
+    skipped_samples: int
     stop: bool
     save: bool
     overflows: int
     hardware_fault: bool
+
+    @property
+    def recomputed(self) -> int:
+        """How often the step was computed again before it was accepted."""
+        return self.overflows + int(self.hardware_fault)
 
 
 class StepEngine:
@@ -88,7 +94,7 @@ class StepEngine:
         self._sum.reset()
         tally = StepTally()
         for batch in batches:
-            losses = self._losses(batch)
+            losses = self.losses(batch)
             weights = batch.weights.to(self._device)
             self._state.flat.gradients.zero_()
             ((losses * weights).sum() * self._state.loss_scale.scale).backward()  # type: ignore[no-untyped-call]
@@ -99,15 +105,10 @@ class StepEngine:
         tally.flag_out_of_range(bool(self._sum.out_of_range))
         tally.vote(votes)
         self._world.add_over_workers(self._sum.total)
-        self._sum_tally(tally)
+        self._world.add_over_workers(tally.vector)
         return tally
 
-    def _sum_tally(self, tally: StepTally) -> None:
-        vector = tally.vector.to(self._device)
-        self._world.add_over_workers(vector)
-        tally.vector.copy_(vector)
-
-    def _losses(self, batch: TrainingBatch) -> Tensor:
+    def losses(self, batch: TrainingBatch) -> Tensor:
         """Per-sample losses (N,) fp32; only the network runs in the run's precision."""
         images = batch.images.to(self._device, non_blocking=True)
         noise = batch.noise.to(self._device, non_blocking=True)
@@ -151,6 +152,7 @@ class StepEngine:
             gradient_norm=float(norm),
             learning_rate=learning_rate,
             data_wait_seconds=tally.data_wait_seconds / self._world.size,
+            skipped_samples=tally.skipped_samples,
             stop=tally.stop,
             save=tally.save,
             overflows=overflows,
@@ -159,7 +161,7 @@ class StepEngine:
 
     def _fail(self, tally: StepTally, batches: Sequence[TrainingBatch]) -> None:
         """Raise with the step and the samples; every worker takes part."""
-        positions = [batch.positions for batch in batches if not torch.isfinite(self._losses(batch)).all()]
+        positions = [batch.positions for batch in batches if not torch.isfinite(self.losses(batch)).all()]
         found = [p for share in self._world.gather_objects(positions) for p in share]  # type: ignore[attr-defined]
         where = f"step {self._state.step} (images {self._state.images_seen} on)"
         if tally.nonfinite:
@@ -169,7 +171,7 @@ class StepEngine:
                 reason=Reason.NON_FINITE_LOSS,
             )
         raise RunFailed(
-            f"a gradient of {where} is not finite or out of the exact sum's range, twice with the same inputs; "
+            f"a gradient of {where} is not finite or out of the exact sum's range, twice with equal inputs; "
             "use a smaller spec.optimization.learningRate, or spec.reduction=statistical in a new run",
             reason=Reason.GRADIENT_OUT_OF_RANGE,
         )

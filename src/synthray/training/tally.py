@@ -16,15 +16,16 @@ _MAX_LOSS = 2.0**20
 
 _SUMS = slice(0, NUM_BUCKETS)
 _COUNTS = slice(NUM_BUCKETS, 2 * NUM_BUCKETS)
-_NONFINITE, _OUT_OF_RANGE, _STOP, _SAVE, _DATA_WAIT = range(2 * NUM_BUCKETS, 2 * NUM_BUCKETS + 5)
+_NONFINITE, _OUT_OF_RANGE, _STOP, _SAVE, _SKIPPED, _DATA_WAIT = range(2 * NUM_BUCKETS, 2 * NUM_BUCKETS + 6)
 
 
 @dataclass(frozen=True)
 class Votes:
-    """What one worker brings to a step beside its share: wishes, and how long it waited for data."""
+    """What one worker brings to a step beside its share: wishes, bad samples, and its wait for data."""
 
     stop: bool = False
     save: bool = False
+    skipped_samples: int = 0
     data_wait_seconds: float = 0.0
 
 
@@ -32,7 +33,7 @@ class StepTally:
     """Sums of one step; add this worker's share, reduce `vector` over all, then read."""
 
     def __init__(self) -> None:
-        self.vector = torch.zeros(2 * NUM_BUCKETS + 5, dtype=torch.int64)
+        self.vector = torch.zeros(2 * NUM_BUCKETS + 6, dtype=torch.int64)
 
     def add_losses(self, losses: Tensor, weights: Tensor, timesteps: Tensor, num_timesteps: int) -> None:
         """Add one micro-batch: losses, weights (1, or 0 for padding) and timesteps, each of shape (N,)."""
@@ -53,6 +54,7 @@ class StepTally:
         """Ask every worker to stop, or to save, after this step."""
         self.vector[_STOP] += int(votes.stop)
         self.vector[_SAVE] += int(votes.save)
+        self.vector[_SKIPPED] += votes.skipped_samples
         self.vector[_DATA_WAIT] += round(votes.data_wait_seconds * 1e6)
 
     @property
@@ -79,6 +81,11 @@ class StepTally:
     def save(self) -> bool:
         """Whether anyone asked to save."""
         return bool(self.vector[_SAVE])
+
+    @property
+    def skipped_samples(self) -> int:
+        """Samples of the step that were replaced by rule."""
+        return int(self.vector[_SKIPPED])
 
     @property
     def data_wait_seconds(self) -> float:

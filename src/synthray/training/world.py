@@ -7,10 +7,13 @@ knows nothing else of its neighbours.
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed
 from torch import Tensor
+
+T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT_SECONDS = 600.0
 
@@ -19,24 +22,28 @@ COLLECTIVE_TIMEOUT_SECONDS = 600.0
 class World:
     """This process among the workers of a segment."""
 
-    rank: int = 0
-    size: int = 1
+    rank: int
+    size: int
+    device: torch.device
 
     def add_over_workers(self, tensor: Tensor) -> None:
-        """Replace `tensor` by its sum over all workers."""
+        """Replace `tensor`, on the host or on the device, by its sum over all workers."""
         if self.size > 1:
-            torch.distributed.all_reduce(tensor)
+            on_device = tensor.to(self.device)
+            torch.distributed.all_reduce(on_device)
+            if on_device is not tensor:
+                tensor.copy_(on_device)
 
     def copy_from_first(self, tensor: Tensor) -> None:
         """Replace `tensor` by the first worker's."""
         if self.size > 1:
             torch.distributed.broadcast(tensor, src=0)
 
-    def gather_objects(self, item: object) -> list[object]:
+    def gather_objects(self, item: T) -> list[T]:
         """Every worker's `item`, in the order of ranks; for small things and rare moments."""
         if self.size == 1:
             return [item]
-        items: list[object] = [None] * self.size
+        items: list[T] = [item] * self.size
         torch.distributed.all_gather_object(items, item)
         return items
 
@@ -51,13 +58,18 @@ def join_world(rank: int, size: int, *, init_method: str, device: torch.device) 
             world_size=size,
             timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_SECONDS),
         )
-    return World(rank, size)
+    return World(rank, size, device)
 
 
 def join_world_of_torchrun(device: torch.device) -> World:
     """The world that torchrun describes in the environment; alone where there is none."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     return join_world(int(os.environ.get("RANK", "0")), size, init_method="env://", device=device)
+
+
+def pick_device(kind: str) -> torch.device:
+    """The device of this worker: its one visible GPU, or the CPU."""
+    return torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu")
 
 
 def leave_world(world: World) -> None:

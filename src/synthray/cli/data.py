@@ -1,0 +1,63 @@
+"""`synthray phantom` and `synthray prepare`: images in, shards out."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from synthray.cli.output import JsonOption, people, print_document
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("phantom")(phantom)
+    app.command("prepare")(prepare)
+
+
+def phantom(
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="Local directory or s3://bucket/prefix.")
+    ],
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 2000,
+    size: Annotated[int, typer.Option(min=128, max=4096, help="Typical side in pixels.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds draw equal images.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Draw procedural chest X-rays in RANZCR's layout: train/<uid>.jpg and a train.csv whose labels are true."""
+    from synthray.data.phantom import write_phantom_dataset
+    from synthray.storage import open_store, s3_settings_from_environment
+
+    store = open_store(destination, s3_settings_from_environment(os.environ))
+    report = write_phantom_dataset(
+        store, num_images=images, size_px=size, seed=seed, workers=os.cpu_count() or 1
+    )
+    people.print(
+        f"{images} images in {store.uri}; next: synthray prepare {destination} {destination}-512 --size 512"
+    )
+    if json:
+        print_document({"uri": store.uri, "report": report})
+
+
+def prepare(
+    source: Annotated[str, typer.Argument(help="RANZCR layout, folder or prefix of images, or DICOM.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the shards go.")],
+    size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 512,
+    channels: Annotated[int, typer.Option(help="1 (grey) or 3.")] = 1,
+    holdout: Annotated[float, typer.Option(help="Share of patients kept for validation.")] = 0.05,
+    max_bad: Annotated[float, typer.Option(help="Share of unreadable images that is tolerated.")] = 0.05,
+    json: JsonOption = False,
+) -> None:
+    """Turn images into shards, an index and dataset.json; resumes where it stopped."""
+    from synthray.data.prepare import prepare as prepare_dataset
+    from synthray.storage import open_store, s3_settings_from_environment
+
+    settings = s3_settings_from_environment(os.environ)
+    report = prepare_dataset(
+        open_store(source, settings),
+        open_store(destination, settings),
+        size_px=size,
+        channels=channels,
+        holdout=holdout,
+        max_bad=max_bad,
+    )
+    del report

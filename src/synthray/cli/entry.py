@@ -1,0 +1,86 @@
+"""From the shell to a command and back to an exit code.
+
+Foreseen failures become one line on standard error and their exit code; a traceback means a defect of ours.
+"""
+
+import errno
+import os
+import sys
+from typing import NoReturn
+
+import click
+import typer
+
+from synthray.cli import checkpoints, data, generation, storage, training
+from synthray.errors import InvalidInput, Reason, SynthrayError, Unavailable
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="synthray",
+    help="Train diffusion models on chest X-rays so that no fault and no resize changes the result.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data.register(app)
+training.register(app)
+checkpoints.register(app)
+generation.register(app)
+storage.register(app)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        result = typer.main.get_command(app)(args=arguments, prog_name="synthray", standalone_mode=False)
+    except click.exceptions.Abort:
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SynthrayError as error:
+        return _complain(error)
+    except ModuleNotFoundError as error:
+        return _complain(_missing_extra(error))
+    except OSError as error:
+        return _complain(_foreseen_os_error(error))
+    return result if isinstance(result, int) else 0
+
+
+def _complain(error: SynthrayError) -> int:
+    print(f"synthray: {error.message}", file=sys.stderr)
+    return error.exit_code
+
+
+def _missing_extra(error: ModuleNotFoundError) -> SynthrayError:
+    """A part of the installation that this command needs and that was left out."""
+    if error.name is None or error.name.startswith("synthray"):
+        raise error
+    message = f"this command needs the package {error.name}; install it with: pip install 'synthray[train]'"
+    return InvalidInput(message, reason=Reason.DEPENDENCY_MISSING)
+
+
+def _foreseen_os_error(error: OSError) -> SynthrayError:
+    """A disk that is full or can't be written to; anything else is a defect and keeps its traceback."""
+    where = error.filename or "the disk"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable(
+            f"{where}: no space left; free some and run the same command again", reason=Reason.STORAGE_FULL
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return InvalidInput(f"{where}: {error.strerror}; choose a place that this user can write to")
+    raise error

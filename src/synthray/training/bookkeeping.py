@@ -1,0 +1,107 @@
+"""One worker's running figures of a segment, turned into the reports that it sends.
+
+It counts; it decides nothing and talks to nobody.
+"""
+
+import os
+import socket
+from collections import deque
+from dataclasses import replace
+
+from synthray.telemetry.report import (
+    LastCheckpoint,
+    RunLifetime,
+    SegmentReport,
+    SegmentTotals,
+    StepFigures,
+    WorkerPlace,
+)
+from synthray.telemetry.storage_counters import STORAGE_COUNTERS, StorageCounts
+from synthray.training.ledger import Ledger, StepTimes
+from synthray.training.plan import BatchPlan
+from synthray.training.state import TrainingState
+from synthray.training.step import StepResult
+
+_RATE_STEPS = 16
+
+
+class SegmentBooks:
+    """Totals since the segment began, and the figures of the newest step."""
+
+    def __init__(self, rank: int, attempt: int, plan: BatchPlan) -> None:
+        node = os.environ.get("NODE_NAME") or socket.gethostname()
+        self._place = WorkerPlace(rank, node, os.getpid())
+        self._attempt = attempt
+        self._plan = plan
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_RATE_STEPS)
+        self.totals = SegmentTotals()
+        self.figures: StepFigures | None = None
+        self.validation_loss: float | None = None
+        self.last_checkpoint: LastCheckpoint | None = None
+        self.uploader_storage = StorageCounts()
+
+    def book_step(
+        self,
+        state: TrainingState,
+        result: StepResult,
+        times: StepTimes,
+        num_images: int,
+    ) -> None:
+        """Count one accepted step of the whole global batch."""
+        seconds = times.useful_seconds + times.data_wait_seconds
+        self._recent.append((num_images, seconds))
+        self.totals = replace(
+            self.totals,
+            images=self.totals.images + num_images,
+            steps=self.totals.steps + 1,
+            nonfinite_steps=self.totals.nonfinite_steps + result.recomputed,
+            data_wait_seconds=self.totals.data_wait_seconds + times.data_wait_seconds,
+            step_seconds=self.totals.step_seconds.observe(seconds),
+        )
+        self.figures = StepFigures(
+            epoch=self._plan.epochs_done(state.images_seen),
+            images_seen=state.images_seen,
+            step=state.step,
+            loss=result.loss,
+            loss_by_bucket=result.loss_by_bucket,
+            gradient_norm=result.gradient_norm,
+            learning_rate=result.learning_rate,
+            loss_scale=state.loss_scale.scale,
+            images_per_second=self._images_per_second(),
+            validation_loss=self.validation_loss,
+        )
+
+    def _images_per_second(self) -> float:
+        return sum(images for images, _ in self._recent) / sum(seconds for _, seconds in self._recent)
+
+    def book_stall(self, seconds: float) -> None:
+        """Count time that training stood still for a save."""
+        stall = self.totals.checkpoint_stall_seconds + seconds
+        self.totals = replace(self.totals, checkpoint_stall_seconds=stall)
+
+    def report(self, state_name: str, ledger: Ledger, images_seen: int) -> SegmentReport:
+        """What the driver should know now; figures of the whole run come from the first worker alone."""
+        totals = replace(self.totals, storage=STORAGE_COUNTERS.snapshot() + self.uploader_storage)
+        report = SegmentReport(self._place.rank, self._attempt, state_name, self._place, totals)
+        if self._place.rank > 0:
+            return replace(report, totals=SegmentTotals(storage=totals.storage))
+        return replace(
+            report,
+            figures=self.figures,
+            lifetime=build_lifetime(ledger, images_seen),
+            last_checkpoint=self.last_checkpoint,
+        )
+
+
+def build_lifetime(ledger: Ledger, images_seen: int) -> RunLifetime:
+    """The ledger in the form that metrics show."""
+    return RunLifetime(
+        images_seen=images_seen,
+        useful_seconds=ledger.useful_seconds,
+        data_wait_seconds=ledger.data_wait_seconds,
+        checkpoint_stall_seconds=ledger.checkpoint_stall_seconds,
+        restart_seconds=ledger.restart_seconds,
+        redone_images=ledger.redone_images,
+        goodput_ratio=ledger.goodput_ratio,
+        attempts=ledger.attempts,
+    )

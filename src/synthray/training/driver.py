@@ -1,0 +1,200 @@
+"""The driver of a run: starts segments, watches them, and decides what follows each.
+
+A segment is one Ray Train `fit()` with a fixed number of workers. The driver itself trains nothing and holds
+no tensor: it must not import torch, so that it starts fast and outlives what happens to workers.
+"""
+
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import ray
+from ray.train import TrainingFailedError
+
+from synthray.errors import SynthrayError
+from synthray.telemetry.exporter import Exporter
+from synthray.telemetry.report import RunSnapshot
+from synthray.training.board import Posting, RunBoard, Wishes
+from synthray.training.decisions import Decision, SegmentEnd, Verdict, decide_after_segment
+from synthray.training.preflight import Preflight, begin_attempt
+from synthray.training.ray_worker import RaySegment, fit_segment
+from synthray.training.settings import AttemptSettings, RunSettings
+from synthray.training.watch import RunWatch
+
+_POLL_SECONDS = 0.25
+_GRACE_SECONDS = 60.0
+_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DriverOptions:
+    """What the command line adds to the run: how many workers here, and where to show progress."""
+
+    num_workers: int
+    metrics_host: str
+    metrics_port: int
+    show: Callable[[RunSnapshot], None]
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How the driver's work ended."""
+
+    verdict: Verdict
+    snapshot: RunSnapshot
+    failure: SynthrayError | None = None
+
+
+def drive(settings: RunSettings, preflight: Preflight, options: DriverOptions) -> RunEnd:
+    """Train until the run is complete, is stopped by a signal, or fails.
+
+    Raises InvalidInput if the port of the exporter is taken.
+    """
+    watch = RunWatch(preflight.snapshot(settings, options.num_workers))
+    with Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port) as exporter:
+        _log.info("metrics at %s/metrics, progress at %s/progress", exporter.address, exporter.address)
+        with _local_ray(settings, options.num_workers) as scratch_directory, _stop_on_signals() as stopping:
+            return Driver(settings, preflight, options, watch, stopping, scratch_directory).run()
+
+
+@contextmanager
+def _local_ray(settings: RunSettings, num_workers: int) -> Iterator[str]:
+    """A Ray of this machine for the time of the run; yields a folder for what Ray Train writes."""
+    os.environ.update(
+        {
+            # Where images of patients are near, nothing reports home.
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+            "RAY_TRAIN_METRICS_ENABLED": "0",
+            "RAY_CHDIR_TO_TRIAL_DIR": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+    )
+    with tempfile.TemporaryDirectory(prefix=f"synthray-{settings.run}-") as scratch_directory:
+        ray.init(
+            num_cpus=num_workers + 1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+        )
+        try:
+            yield scratch_directory
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM ask for a save and an end; a second one ends at once.
+
+    To be entered after `ray.init`, which sets a SIGTERM handler of its own.
+    """
+    stopping = threading.Event()
+
+    def stop(signal_number: int, _: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        _log.warning("%s: saving, then stopping; once more stops at once", signal.Signals(signal_number).name)
+        stopping.set()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Driver:
+    """One run's segments, one after the other."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        preflight: Preflight,
+        options: DriverOptions,
+        watch: RunWatch,
+        stopping: threading.Event,
+        scratch_directory: str,
+    ) -> None:
+        self._settings = settings
+        self._preflight = preflight
+        self._options = options
+        self._watch = watch
+        self._stopping = stopping
+        self._scratch_directory = scratch_directory
+        self._board = ray.remote(num_cpus=0)(RunBoard).remote()
+        self._deaths: tuple[int, ...] = ()
+        self._failures_in_row = 0
+
+    def run(self) -> RunEnd:
+        """Segments until a verdict that ends the run."""
+        attempt = begin_attempt(self._settings, self._preflight, previous=None)
+        while True:
+            end = self._run_segment(attempt)
+            decision = decide_after_segment(end, self._deaths, self._failures_in_row)
+            if self._stopping.is_set() and decision.verdict is Verdict.AGAIN:
+                decision = Decision(Verdict.STOPPED)
+            if decision.verdict is not Verdict.AGAIN:
+                return self._finish(decision)
+            attempt = self._begin_again(end, decision)
+
+    def _begin_again(self, end: SegmentEnd, decision: Decision) -> AttemptSettings:
+        _log.warning("%s; going on from the newest state", decision.message)
+        if end.failure is None:
+            self._deaths = (*self._deaths, end.images_reached)
+        self._failures_in_row += 1
+        self._watch.set_state("WaitingForWorkers", str(decision.reason or ""))
+        self._stopping.wait(decision.wait_seconds)
+        return begin_attempt(self._settings, self._preflight, previous=(end, decision))
+
+    def _finish(self, decision: Decision) -> RunEnd:
+        names = {Verdict.COMPLETE: "Complete", Verdict.STOPPED: "Stopped", Verdict.FAILED: "Failed"}
+        self._watch.set_state(names[decision.verdict], str(decision.reason or ""))
+        snapshot = self._watch.snapshot()
+        self._options.show(snapshot)
+        return RunEnd(decision.verdict, snapshot, decision.failure)
+
+    def _run_segment(self, attempt: AttemptSettings) -> SegmentEnd:
+        """One `fit()`, watched from here while Ray runs it in a thread of its own."""
+        self._watch.begin_segment(attempt.number, self._options.num_workers)
+        ray.get(self._board.open_segment.remote(attempt.number))
+        thread = threading.Thread(target=self._fit, args=(attempt,), name="fit", daemon=True)
+        thread.start()
+        asked_at: float | None = None
+        while thread.is_alive():
+            thread.join(_POLL_SECONDS)
+            self._observe()
+            if self._stopping.is_set() and asked_at is None:
+                asked_at = time.monotonic()
+                ray.get(self._board.ask.remote(Wishes(stop=True)))
+                if self._watch.snapshot().workers_ready == 0:
+                    break  # nothing was computed yet, so nothing is lost
+            if asked_at is not None and time.monotonic() - asked_at > _GRACE_SECONDS:
+                _log.error("the workers did not stop within %.0f s", _GRACE_SECONDS)
+                break
+        posting = self._observe()
+        return SegmentEnd(posting.outcome, posting.failure, self._watch.images_reached)
+
+    def _observe(self) -> Posting:
+        posting: Posting = ray.get(self._board.posting.remote())
+        self._watch.observe(posting)
+        self._options.show(self._watch.snapshot())
+        return posting
+
+    def _fit(self, attempt: AttemptSettings) -> None:
+        segment = RaySegment(self._settings, attempt, self._board)
+        try:
+            fit_segment(segment, self._options.num_workers, scratch_directory=self._scratch_directory)
+        except TrainingFailedError as error:
+            _log.info("segment %d: Ray Train: %s", attempt.number, error)

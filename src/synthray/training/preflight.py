@@ -1,0 +1,106 @@
+"""What must hold before any worker starts, checked on the driver's CPU.
+
+Credentials, conditional writes, the dataset, the prefix's owner and the run's newest good state: all of it is
+looked at before a GPU is taken, so that a run that can't start says so at once. No torch, no Ray.
+"""
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+
+from synthray.checkpoints.attempts import AttemptRecord, begin_attempt
+from synthray.checkpoints.identity import RunIdentity, claim_prefix
+from synthray.checkpoints.manifest import Manifest
+from synthray.checkpoints.store import CheckpointStore
+from synthray.data.dataset import DatasetDescription, read_description
+from synthray.errors import InvalidInput, Reason
+from synthray.storage import ObjectStore, check_conditional_writes, open_store
+from synthray.training.decisions import Decision
+from synthray.training.plan import BatchPlan
+from synthray.training.settings import AttemptSettings, RunSettings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found: the run's path, and where its checkpoints are."""
+
+    plan: BatchPlan
+    store: ObjectStore
+
+
+def check_run(settings: RunSettings, *, adopt: bool) -> Preflight:
+    """Check everything that a run needs, and claim the prefix for it.
+
+    Raises InvalidInput, NotFound or Unavailable with what to change.
+    """
+    places = settings.storage
+    description = read_description(open_store(places.dataset_uri, places.s3))
+    _check_fits(settings, description)
+    plan = BatchPlan(
+        num_samples=description.num_train,
+        epochs=settings.epochs,
+        global_batch_size=settings.global_batch_size,
+        micro_batch_size=settings.micro_batch_size,
+    )
+    store = open_store(places.checkpoints_uri, places.s3)
+    check_conditional_writes(store)
+    identity = RunIdentity(
+        run=settings.run,
+        config_digest=settings.config_digest,
+        config=dict(settings.config),
+        dataset_digest=description.digest,
+    )
+    claim_prefix(store, identity, adopt=adopt)
+    return Preflight(plan, store)
+
+
+def _check_fits(settings: RunSettings, description: DatasetDescription) -> None:
+    architecture, uri = settings.architecture, settings.storage.dataset_uri
+    if description.image_size_px != architecture.resolution_px:
+        raise InvalidInput(
+            f"spec.model has resolution={architecture.resolution_px} and the images of {uri} have "
+            f"{description.image_size_px} px; prepare them with --size {architecture.resolution_px} or choose "
+            "another model",
+            reason=Reason.DATASET_MISMATCH,
+        )
+    if description.channels != architecture.channels:
+        raise InvalidInput(
+            f"spec.model has channels={architecture.channels} and the images of {uri} have "
+            f"{description.channels}; prepare them with --channels {architecture.channels} or set "
+            f"spec.model.channels={description.channels}",
+            reason=Reason.DATASET_MISMATCH,
+        )
+
+
+def observe_resume_point(preflight: Preflight, excluded: frozenset[str]) -> Manifest | None:
+    """The newest committed state that this run can go on from; `excluded` ones proved to be corrupt."""
+    for manifest in CheckpointStore(preflight.store).sound_states():
+        if str(manifest.name) not in excluded and preflight.plan.resumable(manifest.images_seen):
+            return manifest
+    return None
+
+
+def start_attempt(
+    preflight: Preflight, resume_point: Manifest | None, *, images_reached: int, cause: Decision | None
+) -> AttemptSettings:
+    """Create the next attempt in the bucket: from here on every earlier one is fenced off.
+
+    `images_reached` is how far the driver's last segment got, `cause` why it ended.
+    """
+    resumes_from = str(resume_point.name) if resume_point else None
+    resumed_images = resume_point.images_seen if resume_point else 0
+    driver = f"{socket.gethostname()}/{os.getpid()}"
+    reason = str(cause.reason) if cause else "Started"
+    record: AttemptRecord = begin_attempt(preflight.store, driver, resumes_from, reason=reason)
+    _log.info("attempt %d goes on from %s", record.number, resumes_from or "nothing")
+    return AttemptSettings(
+        number=record.number,
+        nonce=record.nonce,
+        resumes_from=resumes_from,
+        redone_images=max(0, images_reached - resumed_images),
+        fault_kind=str(cause.reason) if cause else "",
+        fault_message=cause.message if cause else "",
+    )

@@ -1,0 +1,144 @@
+"""Everything that one worker needs before the first step of a segment.
+
+Opens the dataset, builds the network, and brings the state to where the attempt goes on from: the first
+worker reads and verifies it, the others copy from the first, so that it is read once and all are equal.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from diffusers.models.unets.unet_2d import UNet2DModel
+
+from synthray.checkpoints.store import CheckpointStore
+from synthray.data.cache import NodeCache
+from synthray.data.dataset import Dataset, read_dataset
+from synthray.data.order import SampleOrder
+from synthray.data.reader import SampleReader
+from synthray.diffusion.schedule import NoiseSchedule, build_schedule
+from synthray.diffusion.unet import init_unet
+from synthray.storage import ObjectStore, open_store
+from synthray.training.batches import NoiseSource
+from synthray.training.ledger import FaultRecord, Ledger, after_restart
+from synthray.training.plan import BatchPlan
+from synthray.training.precision import initial_loss_scale
+from synthray.training.settings import AttemptSettings, RunSettings
+from synthray.training.state import TrainingState
+from synthray.training.step import StepEngine, configure_determinism
+from synthray.training.world import World
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One worker's part of a segment, ready to walk."""
+
+    settings: RunSettings
+    attempt: AttemptSettings
+    world: World
+    plan: BatchPlan
+    order: SampleOrder
+    dataset: Dataset
+    reader: SampleReader
+    holdout_reader: SampleReader
+    store: ObjectStore
+    module: UNet2DModel
+    schedule: NoiseSchedule
+    state: TrainingState
+    engine: StepEngine
+    noise_source: NoiseSource
+
+    @property
+    def validation_source(self) -> NoiseSource:
+        """Noise for held-out samples: fixed, and never augmented."""
+        return replace(self.noise_source, horizontal_flip=False)
+
+    @contextmanager
+    def showing_average(self) -> Iterator[None]:
+        """Let the network compute with the moving average for a while."""
+        self.state.flat.show(self.state.ema)
+        try:
+            yield
+        finally:
+            self.state.flat.show(self.state.flat.values)
+
+
+@contextmanager
+def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) -> Iterator[Segment]:
+    """Open the dataset, build the network and resume the state; closes readers at the end."""
+    configure_determinism(world.device, settings.threads)
+    places = settings.storage
+    dataset_store = open_store(places.dataset_uri, places.s3)
+    dataset = read_dataset(dataset_store)
+    plan = build_plan(settings, dataset)
+    cache = NodeCache(Path(places.cache_directory), places.cache_max_bytes)
+    schedule = build_schedule(
+        settings.diffusion.schedule,
+        resolution_px=settings.architecture.resolution_px,
+        zero_terminal_snr=settings.diffusion.zero_terminal_snr,
+    )
+    module = init_unet(settings.architecture, settings.seed).to(world.device).train()
+    state = TrainingState(
+        module, settings.optimizer, initial_loss_scale(settings.precision), Ledger(time.time(), time.time())
+    )
+    store = open_store(places.checkpoints_uri, places.s3)
+    resume(state, attempt, store, world)
+    reader = SampleReader(dataset, dataset_store, cache, table=dataset.train, known_bad=state.bad_samples)
+    holdout_reader = SampleReader(dataset, dataset_store, cache, table=dataset.holdout)
+    engine = StepEngine(
+        module=module, state=state, schedule=schedule, settings=settings, plan=plan, world=world
+    )
+    noise_source = NoiseSource(
+        settings.seed, schedule.num_timesteps, settings.horizontal_flip, settings.micro_batch_size
+    )
+    reader.start_fill()
+    try:
+        yield Segment(
+            settings=settings,
+            attempt=attempt,
+            world=world,
+            plan=plan,
+            order=SampleOrder(settings.seed, len(dataset.train)),
+            dataset=dataset,
+            reader=reader,
+            holdout_reader=holdout_reader,
+            store=store,
+            module=module,
+            schedule=schedule,
+            state=state,
+            engine=engine,
+            noise_source=noise_source,
+        )
+    finally:
+        reader.close()
+        holdout_reader.close()
+
+
+def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
+    """The run's path over this dataset."""
+    return BatchPlan(
+        num_samples=len(dataset.train),
+        epochs=settings.epochs,
+        global_batch_size=settings.global_batch_size,
+        micro_batch_size=settings.micro_batch_size,
+    )
+
+
+def resume(
+    state: TrainingState,
+    attempt: AttemptSettings,
+    store: ObjectStore,
+    world: World,
+) -> None:
+    """Bring `state` to where the attempt goes on from, and book the restart."""
+    if attempt.resumes_from is not None:
+        if world.rank == 0:
+            loaded = CheckpointStore(store).load_state(attempt.resumes_from)
+            state.copy_in(loaded.arrays, loaded.progress)
+        state.copy_from_first(world)
+    now = time.time()
+    fault = None
+    if attempt.fault_kind:
+        fault = FaultRecord(state.images_seen, attempt.fault_kind, attempt.fault_message, now)
+    state.ledger = after_restart(state.ledger, now, attempt.redone_images, fault)

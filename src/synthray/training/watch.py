@@ -1,0 +1,70 @@
+"""The driver's knowledge of its run: fed by the workers' reports, read by the exporter and the terminal.
+
+Totals of finished segments are kept and the running segment's are added, so that counters never go back
+within a driver's life. Thread-safe: the exporter's threads read while the driver writes.
+"""
+
+import threading
+from dataclasses import replace
+
+from synthray.telemetry.report import RunSnapshot, SegmentReport, SegmentTotals
+from synthray.training.board import Posting
+
+
+class RunWatch:
+    """Holds the newest `RunSnapshot`."""
+
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        self._lock = threading.Lock()
+        self._snapshot = snapshot
+        self._finished = snapshot.totals
+        self._reports: dict[int, SegmentReport] = {}
+
+    def snapshot(self) -> RunSnapshot:
+        """The newest snapshot."""
+        with self._lock:
+            return self._snapshot
+
+    @property
+    def images_reached(self) -> int:
+        """Images seen by the running segment, accepted or not."""
+        figures = self.snapshot().figures
+        return figures.images_seen if figures else 0
+
+    def begin_segment(self, attempt: int, num_workers: int) -> None:
+        """Close the books of the last segment and open the next."""
+        with self._lock:
+            self._finished = self._snapshot.totals
+            self._reports = {}
+            self._snapshot = replace(
+                self._snapshot, attempt=attempt, workers_desired=num_workers, workers_ready=0, ranks=()
+            )
+
+    def set_state(self, state: str, reason: str = "") -> None:
+        """Show what the driver itself is doing."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, state=state, reason=reason)
+
+    def observe(self, posting: Posting) -> None:
+        """Take the workers' newest reports; a posting without any changes nothing."""
+        if not posting.reports:
+            return
+        with self._lock:
+            reports = posting.reports
+            first = reports.get(0)
+            totals = sum((report.totals for report in reports.values()), start=SegmentTotals())
+            snapshot = replace(
+                self._snapshot,
+                totals=self._finished + totals,
+                workers_ready=len(reports),
+                ranks=tuple(reports[rank].place for rank in sorted(reports)),
+            )
+            if first is not None:
+                snapshot = replace(
+                    snapshot,
+                    state=first.state,
+                    figures=first.figures or snapshot.figures,
+                    lifetime=first.lifetime or snapshot.lifetime,
+                    last_checkpoint=first.last_checkpoint or snapshot.last_checkpoint,
+                )
+            self._snapshot = snapshot
