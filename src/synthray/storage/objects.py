@@ -1,0 +1,135 @@
+"""What every object store does, whatever stands behind it.
+
+The rest of synthray knows only this protocol, so that a folder on a laptop and a bucket on a cluster are
+the same to it. Keys are relative to the store's root, separated by "/"; stores share one rule for them here,
+because some keys come out of manifests and may not lead out of the root. This module imports no S3 library.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from synthray.errors import InvalidInput, NotFound, Reason, SynthrayError, VerificationFailed
+
+CHUNK_BYTES = 16 * 2**20
+"""Larger objects move in pieces of this size: each piece is retried by itself and bounds the memory used."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One stored object; `modified` is the store's own clock."""
+
+    key: str
+    size_bytes: int
+    modified: datetime | None
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """The bytes [start, end) of one object."""
+
+    key: str
+    start: int
+    end: int
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the range holds."""
+        return self.end - self.start
+
+
+class ObjectExists(SynthrayError):
+    """A conditional create found an object of this key; it may be one's own if an earlier answer was lost."""
+
+    exit_code = 2
+    default_reason = Reason.OBJECT_EXISTS
+
+
+class ObjectStore(Protocol):
+    """Objects under a root `uri`, without a trailing slash; synchronous and thread-safe.
+
+    Every method raises Unavailable after the store's deadline of unbroken passing trouble, InvalidInput for
+    rejected credentials or an impossible key, and NotFound(BUCKET_MISSING) where the bucket does not exist.
+    """
+
+    @property
+    def uri(self) -> str:
+        """The root: "s3://bucket/prefix" or "/absolute/folder"."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """The whole object in one request; NotFound if there is none."""
+        ...
+
+    def read_range(self, byte_range: ByteRange) -> bytes:
+        """Exactly the range's bytes; VerificationFailed if the object is too short for them."""
+        ...
+
+    def read_ranges(self, byte_ranges: Sequence[ByteRange]) -> list[bytes]:
+        """The ranges in their order, fetched concurrently."""
+        ...
+
+    def read_into(self, key: str, buffer: memoryview) -> None:
+        """Fill a writable buffer of exactly the object's size, else VerificationFailed."""
+        ...
+
+    def write(self, key: str, data: Buffer) -> None:
+        """Store an object, replacing one of this key; it is visible whole or not at all."""
+        ...
+
+    def create(self, key: str, data: bytes) -> None:
+        """Store an object only if none of this key exists: of racing creators one wins.
+
+        Raises ObjectExists for the others.
+        """
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with the prefix, at any depth, sorted by key."""
+        ...
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """What is stored under the key, or None."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; missing ones are fine."""
+        ...
+
+    def child(self, path: str) -> "ObjectStore":
+        """The same store rooted at a deeper path."""
+        ...
+
+
+def check_key(key: str) -> str:
+    """The key itself, or InvalidInput where it could leave the root or means different things to two stores."""
+    if any(part in {"", ".", ".."} for part in key.split("/")) or "\0" in key:
+        raise InvalidInput(
+            f"object key {key!r} is not a relative path; use names separated by single slashes"
+        )
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix itself, by the rule of keys; it may be empty and end within a name or with a slash."""
+    if prefix:
+        check_key(prefix.removesuffix("/"))
+    return prefix
+
+
+def not_found(uri: str, key: str) -> NotFound:
+    """The failure for an object that is missing."""
+    return NotFound(f"{uri}/{key} does not exist")
+
+
+def already_exists(uri: str, key: str) -> ObjectExists:
+    """The failure for a conditional create that came second."""
+    return ObjectExists(f"{uri}/{key} exists already")
+
+
+def wrong_size(uri: str, key: str, *, wanted_bytes: int, found: str) -> VerificationFailed:
+    """The failure for an object whose size is not what its reader was promised."""
+    return VerificationFailed(f"{uri}/{key} should hold {wanted_bytes} bytes and holds {found}")

@@ -1,0 +1,199 @@
+"""What each operation on a bucket sends, and what the answers mean for the object that it asked about.
+
+Each object costs as few requests as it can: no HEAD before a GET, one PUT up to 16 MiB; a larger one is
+uploaded piece by piece, without a copy of the data. Coroutines of the connection's loop; names are full keys.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from synthray.errors import SynthrayError, Unavailable, VerificationFailed
+from synthray.storage.objects import CHUNK_BYTES, ObjectInfo
+from synthray.storage.s3_body import Body
+from synthray.storage.s3_connection import Answer, Exchange, S3Connection
+from synthray.storage.s3_failures import Failure, Meaning, explain_failure, refusal
+
+T = TypeVar("T")
+
+_UPLOAD_TRIES = 3
+
+
+class S3Bucket:
+    """One bucket through one connection."""
+
+    def __init__(self, name: str, connection: S3Connection) -> None:
+        self._name = name
+        self.connection = connection
+
+    async def get(self, name: str) -> bytes:
+        """A whole object."""
+
+        async def send(exchange: Exchange) -> bytes:
+            answer = await exchange.call("get_object", Bucket=self._name, Key=name)
+            return b"".join([chunk async for chunk in exchange.chunks(answer)])
+
+        return await self._ask("get", name, send)
+
+    async def fill(
+        self, name: str, start: int, target: memoryview, *, whole_bytes: int | None = None
+    ) -> None:
+        """Read len(target) > 0 bytes from `start` into place; `whole_bytes` is what the object must hold."""
+        span = f"bytes={start}-{start + len(target) - 1}"
+
+        async def send(exchange: Exchange) -> str:
+            answer = await exchange.call("get_object", Bucket=self._name, Key=name, Range=span)
+            total = str(answer.get("ContentRange", "")).rpartition("/")[2]
+            if answer["ContentLength"] != len(target) or (
+                whole_bytes is not None and total != str(whole_bytes)
+            ):
+                answer["Body"].close()
+                return total or str(answer["ContentLength"])
+            filled = 0
+            async for chunk in exchange.chunks(answer):
+                target[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
+            return ""
+
+        try:
+            found = await self._ask("get", name, send, knows=Meaning.RANGE)
+        except Answer:
+            found = "fewer"
+        if found:
+            wanted = whole_bytes if whole_bytes is not None else f"at least {start + len(target)}"
+            raise VerificationFailed(f"{self._place(name)} should hold {wanted} bytes and holds {found}")
+
+    async def put(self, name: str, data: memoryview) -> None:
+        """Store an object whole, or leave what was there."""
+        if len(data) <= CHUNK_BYTES:
+            await self._send_body(data, "put_object", name)
+            return
+        for _ in range(_UPLOAD_TRIES):
+            if await self._upload(name, data):
+                return
+        raise Unavailable(f"{self._place(name)}: its upload was ended by others {_UPLOAD_TRIES} times")
+
+    async def create(self, name: str, data: bytes) -> bool:
+        """Store an object if there is none of its name; whether it is there now by this call."""
+
+        async def send(exchange: Exchange) -> None:
+            await exchange.call("put_object", Bucket=self._name, Key=name, Body=data, IfNoneMatch="*")
+
+        try:
+            await self._ask("create", name, send, knows=Meaning.EXISTS)
+        except Answer as conflict:
+            return conflict.ambiguous and await self.get(name) == data
+        return True
+
+    async def list(self, prefix: str) -> list[ObjectInfo]:
+        """All objects whose name starts with the prefix, in the store's order."""
+        found: list[ObjectInfo] = []
+        more: dict[str, str] = {}
+
+        async def send(exchange: Exchange) -> dict[str, Any]:
+            return await exchange.call("list_objects_v2", Bucket=self._name, Prefix=prefix, **more)
+
+        while True:
+            page = await self._ask("list", prefix, send)
+            found += [
+                ObjectInfo(entry["Key"], int(entry["Size"]), entry.get("LastModified"))
+                for entry in page.get("Contents", [])
+            ]
+            if not page.get("IsTruncated"):
+                return found
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def head(self, name: str) -> ObjectInfo | None:
+        """Size and date of an object, or None; a HEAD's 404 has no body that could tell a bucket's from its."""
+
+        async def send(exchange: Exchange) -> dict[str, Any]:
+            return await exchange.call("head_object", Bucket=self._name, Key=name)
+
+        try:
+            answer = await self._ask("head", name, send, knows=Meaning.MISSING_OBJECT)
+        except Answer:
+            await self._check_bucket()
+            return None
+        return ObjectInfo(name, int(answer["ContentLength"]), answer.get("LastModified"))
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Remove at most 1,000 objects."""
+        left = list(names)
+
+        async def send(exchange: Exchange) -> None:
+            doomed = {"Objects": [{"Key": name} for name in left], "Quiet": True}
+            answer = await exchange.call("delete_objects", Bucket=self._name, Delete=doomed)
+            errors = [error for error in answer.get("Errors", []) if error.get("Code") != "NoSuchKey"]
+            if errors:
+                left[:] = [error["Key"] for error in errors]
+                raise refusal(errors[0])
+
+        await self._ask("delete", names[0], send)
+
+    async def _upload(self, name: str, data: memoryview) -> bool:
+        """One multipart upload, piece after piece; False if it vanished, as after a lost answer to its end."""
+        begun = await self._plain("create_multipart_upload", name)
+        upload = {"UploadId": begun["UploadId"]}
+        try:
+            parts = []
+            for number, start in enumerate(range(0, len(data), CHUNK_BYTES), start=1):
+                piece = data[start : start + CHUNK_BYTES]
+                sent = await self._send_body(piece, "upload_part", name, PartNumber=number, **upload)
+                parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+            await self._plain("complete_multipart_upload", name, MultipartUpload={"Parts": parts}, **upload)
+        except Answer:
+            return False
+        except BaseException:
+            # Best effort: what it leaves is removed by the bucket's rule for unfinished uploads.
+            with suppress(SynthrayError, Answer):
+                await self._plain("abort_multipart_upload", name, **upload)
+            raise
+        return True
+
+    async def _plain(self, method: str, name: str, **arguments: Any) -> dict[str, Any]:
+        async def send(exchange: Exchange) -> dict[str, Any]:
+            return await exchange.call(method, Bucket=self._name, Key=name, **arguments)
+
+        return await self._ask("put", name, send, knows=Meaning.MISSING_UPLOAD)
+
+    async def _send_body(self, data: memoryview, method: str, name: str, **arguments: Any) -> dict[str, Any]:
+        async def send(exchange: Exchange) -> dict[str, Any]:
+            body = Body(data, exchange.moved_in_thread)
+            return await exchange.call(method, Bucket=self._name, Key=name, Body=body, **arguments)
+
+        return await self._ask("put", name, send, knows=Meaning.MISSING_UPLOAD)
+
+    async def _check_bucket(self) -> None:
+        """Raise NotFound(BUCKET_MISSING), unless some request to the bucket has succeeded before."""
+        if self._name in self.connection.known_buckets:
+            return
+
+        async def send(exchange: Exchange) -> None:
+            await exchange.call("head_bucket", Bucket=self._name)
+
+        try:
+            await self._ask("head", "", send, knows=Meaning.MISSING_OBJECT)
+        except Answer:
+            missing = Failure(Meaning.MISSING_BUCKET, "")
+            raise explain_failure(missing, self._place(""), self._name, self.connection.settings) from None
+
+    async def _ask(
+        self,
+        operation: str,
+        name: str,
+        send: Callable[[Exchange], Awaitable[T]],
+        *,
+        knows: Meaning | None = None,
+    ) -> T:
+        """The answer; of failures that are answers, only the one that the caller `knows` reaches it as such."""
+        try:
+            return await self.connection.request(operation, self._place(name), self._name, send)
+        except Answer as answer:
+            if answer.failure.meaning is knows:
+                raise
+            raise explain_failure(
+                answer.failure, self._place(name), self._name, self.connection.settings
+            ) from answer
+
+    def _place(self, name: str) -> str:
+        return f"s3://{self._name}/{name}"
