@@ -37,8 +37,8 @@ def _ribs(
     front = grid.y - turn - np.float32(1.15 * anatomy.rib_slope) * circle
     fade = np.clip((spread - np.float32(0.3)) / np.float32(0.25), 0, 1)
     inside = spread < 1
-    bones: FloatArray = _rib_family(anatomy, back, strength, (0, 10)) * np.float32(2.3)
-    bones += _rib_family(anatomy, front, strength, (0, 7)) * fade * np.float32(1.7)
+    bones: FloatArray = _rib_family(anatomy, back, strength, (0, 10)) * np.float32(2.8)
+    bones += _rib_family(anatomy, front, strength, (0, 7)) * fade * np.float32(1.5)
     rim = np.clip((spread - np.float32(0.9)) / np.float32(0.1), 0, 1) * np.float32(1.0)
     bones *= (1 + rim) * inside
     return bones
