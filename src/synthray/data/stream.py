@@ -5,7 +5,7 @@ between processes, and nothing is left behind by a kill. It must not know what t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -46,7 +46,7 @@ def stream_micro_batches(
     prefetch: int,
     threads: int,
     transform: Callable[[MicroBatch], T],
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield transform(micro-batch) for each entry of `plan`, in its order.
 
     `prefetch` micro-batches are in flight beside the yielded one; `transform` runs in the pool's threads.
