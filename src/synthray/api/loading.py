@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from synthray.api.messages import describe_unknown_field, describe_validation_error
 from synthray.api.names import API_VERSION
 from synthray.api.overrides import apply_overrides
-from synthray.api.v1alpha1 import TrainingRun
+from synthray.api.v1alpha1 import GenerationService, TrainingRun
 from synthray.api.v1alpha1.fields import ApiModel
 from synthray.api.v1alpha1.object_meta import KUBERNETES_METADATA_FIELDS
 from synthray.api.yaml_documents import read_yaml_file
@@ -31,13 +31,26 @@ def load_training_run(path: Path | str, overrides: Sequence[str] = ()) -> Traini
     Relative paths in it count from the working directory. Raises NotFound without such a file, InvalidInput
     with a line for each problem.
     """
-    document = read_object(Path(path), kind="TrainingRun")
-    return build_training_run(with_absolute_paths(apply_overrides(document, overrides), Path.cwd()))
+    document = apply_overrides(read_object(Path(path), kind="TrainingRun"), overrides)
+    _check_metadata(document)
+    return build_training_run(with_absolute_paths(document, Path.cwd()))
 
 
 def build_training_run(document: Mapping[str, Any]) -> TrainingRun:
     """The TrainingRun of a document as the API server or a file gives it; raises InvalidInput."""
     return _build(TrainingRun, document)
+
+
+def load_generation_service(path: Path | str) -> GenerationService:
+    """The GenerationService of a file; raises like `load_training_run`."""
+    document = read_object(Path(path), kind="GenerationService")
+    _check_metadata(document)
+    return build_generation_service(with_absolute_paths(document, Path.cwd()))
+
+
+def build_generation_service(document: Mapping[str, Any]) -> GenerationService:
+    """The GenerationService of a document as the API server or a file gives it; raises InvalidInput."""
+    return _build(GenerationService, document)
 
 
 def read_object(path: Path, *, kind: str) -> dict[str, Any]:
@@ -82,6 +95,10 @@ def _check_identity(document: Mapping[str, Any], path: Path, kind: str) -> None:
             raise InvalidInput(
                 f"{path}: {field}={document[field]} is not {wanted}; this command takes a {kind}"
             )
+
+
+def _check_metadata(document: Mapping[str, Any]) -> None:
+    """Refuse typing errors there; an object from the API server may carry what a later Kubernetes adds."""
     metadata = document.get("metadata")
     unknown = set(metadata) - KUBERNETES_METADATA_FIELDS if isinstance(metadata, Mapping) else set()
     if unknown:

@@ -15,7 +15,9 @@ from synthray.errors import InvalidInput, NotFound
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_FLOAT = re.compile(
+    r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$", re.IGNORECASE
+)
 _TIMESTAMP_TAG: Final = "tag:yaml.org,2002:timestamp"
 _FLOAT_TAG: Final = "tag:yaml.org,2002:float"
 
@@ -71,8 +73,8 @@ def parse_yaml(text: str, source: str) -> list[Any]:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise InvalidInput(f"{source}{line}: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{source}: {' '.join(str(error).split())}") from error
+    except yaml.reader.ReaderError as error:
+        raise InvalidInput(f"{source} holds a character that YAML does not allow") from error
     except (RecursionError, ValueError) as error:
         raise InvalidInput(f"{source} is no YAML that synthray can read: {error}") from error
     return [document for document in documents if document is not None]

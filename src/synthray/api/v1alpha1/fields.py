@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 _ACRONYMS = {"Url": "URL", "Snr": "SNR"}
 
@@ -64,13 +66,19 @@ def _without_trailing_slash(uri: str) -> str:
 
 
 def _number_as_text(value: object) -> object:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-# Kubernetes takes quantities, and we take `checkpoint: 12`, as a number or as text.
+# `cpu: 4` and `checkpoint: 12` may be written without quotes, as Kubernetes' IntOrString.
 _IntOrString = BeforeValidator(_number_as_text, json_schema_input_type=int | str)
+
+
+def _int_or_string(pattern: str) -> FieldInfo:
+    """The pattern for the text, in the schema too, where pydantic leaves it out beside two types."""
+    schema: JsonDict = {"x-kubernetes-int-or-string": True, "pattern": pattern}
+    field: FieldInfo = Field(min_length=1, max_length=24, pattern=pattern, json_schema_extra=schema)
+    return field
+
 
 _S3_URI = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()/=+@:,-]*)?"
 _ABSOLUTE_PATH = r"/[^\x00-\x1f\x7f]*"
@@ -123,22 +131,13 @@ LabelValue = Annotated[
 Quantity = Annotated[
     str,
     _IntOrString,
-    Field(
-        min_length=1,
-        max_length=24,
-        pattern=r"^[0-9]{1,15}(\.[0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
-        json_schema_extra={"x-kubernetes-int-or-string": True},
-    ),
+    _int_or_string(r"^[0-9]{1,15}(\.[0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"),
     Remedy("use a Kubernetes quantity such as 4, 500m or 16Gi"),
 ]
 CheckpointChoice = Annotated[
     str,
     _IntOrString,
-    Field(
-        max_length=12,
-        pattern=r"^(latest|best|[1-9][0-9]{0,6})$",
-        json_schema_extra={"x-kubernetes-int-or-string": True},
-    ),
+    _int_or_string(r"^(latest|best|[1-9][0-9]{0,6})$"),
     Remedy("use latest, best or the number of an epoch"),
 ]
 # Put on a tuple: YAML brings lists, which strictness would refuse.
