@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 import synthray
+from synthray.diffusion.rng import NUM_SEEDS
 from synthray.errors import InvalidInput
 
 RECEIPT_KEY = "synthray"
@@ -24,7 +25,7 @@ MAX_PNG_BYTES = 64 << 20
 MAX_SIDE_PX = 4096
 MAX_RECEIPT_CHARACTERS = 64 << 10
 MAX_STEPS = 1000
-MAX_SEED = (1 << 63) - 1
+MAX_SEED = NUM_SEEDS - 1
 _REMEDY = (
     "give a PNG as synthray wrote it; re-saving, editing or uploading to a chat often strips its receipt"
 )
