@@ -25,7 +25,7 @@ from torch import Tensor
 
 from synthray.api.architecture import PRESETS, UNetArchitecture
 from synthray.diffusion.export import WEIGHTS_PATH, diffusers_files
-from synthray.diffusion.memory import count_parameters
+from synthray.diffusion.memory import count_parameters, estimate_training_memory_bytes
 from synthray.diffusion.rng import image_noise
 from synthray.diffusion.sampler import ImageState, SamplerPlan, advance, plan_sampling, start_image
 from synthray.diffusion.schedule import (
@@ -215,3 +215,26 @@ def test_the_export_opens_as_the_pipeline_that_it_names(tmp_path: Path) -> None:
     assert (image.mode, image.size) == ("L", (16, 16))
     assert pipeline.scheduler.timesteps[0] == 999
     assert json.loads((tmp_path / "unet/config.json").read_text(encoding="utf-8"))["sample_size"] == 16
+
+
+def test_the_memory_estimate_counts_tensors_that_live_at_once() -> None:
+    """Of the tiny network the peak can be bounded by hand: state, and some dozens of 16x16 maps."""
+    state = 28 * count_parameters(TINY)
+    one, two = (estimate_training_memory_bytes(TINY, size, "fp32") - state for size in (1, 2))
+    map_bytes = 8 * 16 * 16 * 4
+    assert 10 * map_bytes < one < 100 * map_bytes
+    assert 1.5 * one < two < 2.5 * one
+
+
+def test_recomputing_activations_and_half_precision_save_memory() -> None:
+    demo = PRESETS["demo-64"]
+    checkpointed = replace(demo, activation_checkpointing=True)
+    fp32 = estimate_training_memory_bytes(demo, 8, "fp32")
+    assert estimate_training_memory_bytes(checkpointed, 8, "fp32") < 0.7 * fp32
+    assert estimate_training_memory_bytes(demo, 8, "fp16") < fp32
+
+
+def test_unconditional_512_trains_on_a_card_of_24_gb() -> None:
+    """The micro-batch of four of the example, with a fifth of the card left for what tensors don't show."""
+    estimate = estimate_training_memory_bytes(PRESETS["unconditional-512"], 4, "fp16")
+    assert 8e9 < estimate < 0.8 * 24e9
