@@ -21,7 +21,8 @@ MAX_PIXELS = 50_000_000
 """The largest detectors give 20 Mpx."""
 
 # Only what X-rays come in: fewer decoders, fewer ways to be attacked.
-_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+Image.init()  # or Pillow looks for them one by one, and stumbles over one that is not loaded yet
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 # JPEG decodes to a half, a quarter or an eighth for a fraction of the time; twice the final size is kept.
 _DRAFT_FACTOR = 2
 # A picture that would be enlarged more than this holds nothing to learn.
