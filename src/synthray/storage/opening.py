@@ -44,15 +44,14 @@ def check_conditional_writes(store: ObjectStore) -> None:
     """
     key = f".synthray-probe-{secrets.token_hex(8)}"
     try:
-        store.create(key, b"first")
-        try:
-            store.create(key, b"second")
-        except ObjectExists:
-            return
+        for content in (b"first", b"second"):
+            store.create(key, content)
+    except ObjectExists:
+        return
     finally:
         store.delete([key])
     raise InvalidInput(
-        f"{store.uri} ignores conditional writes (If-None-Match), so that two attempts could overwrite each other; "
+        f"{store.uri} ignores conditional writes (If-None-Match), so that runs could overwrite each other; "
         "use a store that honours them (AWS S3, SeaweedFS, MinIO, Ceph since Squid)",
         reason=Reason.CONDITIONAL_WRITES_UNSUPPORTED,
     )

@@ -1,6 +1,6 @@
 """Ports of this machine's loopback that nobody listens on."""
 
-import random
+import secrets
 import socket
 
 from synthray.errors import Unavailable
@@ -28,7 +28,7 @@ def choose_free_ports(count: int) -> list[int]:
     for _ in range(_TRIES):
         if len(chosen) == count:
             return sorted(chosen)
-        port = random.randint(_FIRST, _LAST)  # noqa: S311
+        port = secrets.randbelow(_LAST - _FIRST) + _FIRST
         if is_free_port(port):
             chosen.add(port)
     raise Unavailable(f"no {count} free ports between {_FIRST} and {_LAST} on 127.0.0.1; end some servers")

@@ -21,10 +21,10 @@ class GiveUp:
 def decide_retry(
     *, failures: int, elapsed_seconds: float, deadline_seconds: float, jitter: float
 ) -> Again | GiveUp:
-    """What to do after the request's `failures`-th failure in a row, `elapsed_seconds` after it was first sent.
+    """What to do after the `failures`-th failure of a request that was first sent `elapsed_seconds` ago.
 
-    The pause doubles from 0.1 s to at most 5 s and is drawn from its upper half by `jitter` in [0, 1), so that
-    workers which failed together don't return together; the last try starts at the deadline itself.
+    The pause doubles from 0.1 s to at most 5 s and is drawn from its upper half by `jitter` in [0, 1), so
+    that workers that failed together don't return together; the last try starts at the deadline itself.
     """
     left_seconds = deadline_seconds - elapsed_seconds
     if left_seconds <= 0:

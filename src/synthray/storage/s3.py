@@ -65,7 +65,7 @@ class S3Store:
         if not target:  # no range lies within an empty object
             size_bytes = len(self.read(key))
             if size_bytes:
-                raise wrong_size(self.uri, key, wanted_bytes=0, found=str(size_bytes))
+                raise wrong_size(f"{self.uri}/{key}", wanted="0", found=str(size_bytes))
             return
         fills = [
             bucket.fill(name, start, target[start : start + CHUNK_BYTES], whole_bytes=len(target))
@@ -79,14 +79,10 @@ class S3Store:
         bucket.connection.run(bucket.put(self._name(key), memoryview(data).cast("B")))
 
     def create(self, key: str, data: bytes) -> None:
-        """See ObjectStore.
-
-        A conflict after a lost answer is looked into: bytes equal to `data` count as one's own, so racing
-        creators should each put something of their own (a nonce) into them.
-        """
+        """See ObjectStore."""
         bucket = self._open()
         if not bucket.connection.run(bucket.create(self._name(key), data)):
-            raise already_exists(self.uri, key)
+            raise already_exists(f"{self.uri}/{key}")
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore."""

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from synthray.errors import SynthrayError, Unavailable, VerificationFailed
-from synthray.storage.objects import CHUNK_BYTES, ObjectInfo
+from synthray.errors import SynthrayError, Unavailable
+from synthray.storage.objects import CHUNK_BYTES, ObjectInfo, wrong_size
 from synthray.storage.s3_body import Body
 from synthray.storage.s3_connection import Answer, Exchange, S3Connection
 from synthray.storage.s3_failures import Failure, Meaning, explain_failure, refusal
@@ -60,8 +60,8 @@ class S3Bucket:
         except Answer:
             found = "fewer"
         if found:
-            wanted = whole_bytes if whole_bytes is not None else f"at least {start + len(target)}"
-            raise VerificationFailed(f"{self._place(name)} should hold {wanted} bytes and holds {found}")
+            wanted = f"at least {start + len(target)}" if whole_bytes is None else str(whole_bytes)
+            raise wrong_size(self._place(name), wanted=wanted, found=found)
 
     async def put(self, name: str, data: memoryview) -> None:
         """Store an object whole, or leave what was there."""
@@ -74,15 +74,15 @@ class S3Bucket:
         raise Unavailable(f"{self._place(name)}: its upload was ended by others {_UPLOAD_TRIES} times")
 
     async def create(self, name: str, data: bytes) -> bool:
-        """Store an object if there is none of its name; whether it is there now by this call."""
+        """Store an object if there is none of its name; False if there is one, perhaps by an own try."""
 
         async def send(exchange: Exchange) -> None:
             await exchange.call("put_object", Bucket=self._name, Key=name, Body=data, IfNoneMatch="*")
 
         try:
             await self._ask("create", name, send, knows=Meaning.EXISTS)
-        except Answer as conflict:
-            return conflict.ambiguous and await self.get(name) == data
+        except Answer:
+            return False
         return True
 
     async def list(self, prefix: str) -> list[ObjectInfo]:
@@ -104,7 +104,7 @@ class S3Bucket:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def head(self, name: str) -> ObjectInfo | None:
-        """Size and date of an object, or None; a HEAD's 404 has no body that could tell a bucket's from its."""
+        """Size and date of an object, or None."""
 
         async def send(exchange: Exchange) -> dict[str, Any]:
             return await exchange.call("head_object", Bucket=self._name, Key=name)
@@ -112,7 +112,7 @@ class S3Bucket:
         try:
             answer = await self._ask("head", name, send, knows=Meaning.MISSING_OBJECT)
         except Answer:
-            await self._check_bucket()
+            await self._check_bucket()  # the 404 of a HEAD has no body that would tell which is missing
             return None
         return ObjectInfo(name, int(answer["ContentLength"]), answer.get("LastModified"))
 
@@ -131,7 +131,7 @@ class S3Bucket:
         await self._ask("delete", names[0], send)
 
     async def _upload(self, name: str, data: memoryview) -> bool:
-        """One multipart upload, piece after piece; False if it vanished, as after a lost answer to its end."""
+        """Upload piece after piece; False if the upload vanished, as after a lost answer to its end."""
         begun = await self._plain("create_multipart_upload", name)
         upload = {"UploadId": begun["UploadId"]}
         try:
@@ -185,7 +185,7 @@ class S3Bucket:
         *,
         knows: Meaning | None = None,
     ) -> T:
-        """The answer; of failures that are answers, only the one that the caller `knows` reaches it as such."""
+        """The answer; of failures that are answers too, only what the caller `knows` reaches it as Answer."""
         try:
             return await self.connection.request(operation, self._place(name), self._name, send)
         except Answer as answer:

@@ -2,7 +2,7 @@
 
 s3fs keeps the session, signs and sends; here its event loop is entered from threads, every passing failure
 is retried until the deadline, and a request on which no byte moves is dropped. botocore's and s3fs's own
-retries are off, since they know no deadline and would hide that an earlier answer was lost.
+retries are off, since they know no deadline.
 """
 
 import asyncio
@@ -11,12 +11,13 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import s3fs
 from fsspec.asyn import get_loop
 
-from synthray.storage.retry import GiveUp, decide_retry
+from synthray.storage.retry import Again, decide_retry
 from synthray.storage.s3_failures import Failure, Meaning, classify_failure, explain_failure
 from synthray.storage.settings import S3Settings
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS
@@ -26,38 +27,65 @@ T = TypeVar("T")
 STALL_SECONDS = 20.0
 """A try on which no byte moves for so long is dropped; a slow one that moves may take its time."""
 CONNECT_SECONDS = 10.0
+_LAST_TRY_SECONDS = 1.0
 _BODY_CHUNK_BYTES = 2**20
+# Its own source: what others draw from the global one may be part of a result.
+_jitter = random.Random()  # noqa: S311
 
 
 class Answer(Exception):
-    """A failure that will not pass, given to the caller, who knows what it means for its object.
+    """A failure that will not pass, given to the caller, who knows what it means for its object."""
 
-    `ambiguous`: an earlier try of the same request may have succeeded unheard.
-    """
-
-    def __init__(self, failure: Failure, *, ambiguous: bool) -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
         self.failure = failure
-        self.ambiguous = ambiguous
+
+
+class _Clock:
+    """What one request knows about its own tries."""
+
+    def __init__(self, deadline_seconds: float, now: Callable[[], float]) -> None:
+        self._deadline_seconds = deadline_seconds
+        self._now = now
+        self._started = now()
+        self.failures = 0
+        self.renewed = False
+
+    def stall_seconds(self) -> float:
+        """How long the next try may go without a byte that moves, so that no hang outlasts the deadline."""
+        left_seconds = self._deadline_seconds - (self._now() - self._started)
+        return min(STALL_SECONDS, max(_LAST_TRY_SECONDS, left_seconds))
+
+    def count_failure(self) -> float | None:
+        """Seconds to pause before the next try, or None past the deadline."""
+        self.failures += 1
+        decision = decide_retry(
+            failures=self.failures,
+            elapsed_seconds=self._now() - self._started,
+            deadline_seconds=self._deadline_seconds,
+            jitter=_jitter.random(),
+        )
+        return decision.after_seconds if isinstance(decision, Again) else None
 
 
 class Exchange:
     """One try of a request: `call` sends, `moved` reports that bytes moved."""
 
-    def __init__(self, filesystem: Any, watch: asyncio.Timeout) -> None:
+    def __init__(self, filesystem: Any, watch: asyncio.Timeout, stall_seconds: float) -> None:
         self._filesystem = filesystem
         self._watch = watch
+        self._stall_seconds = stall_seconds
         self._loop = asyncio.get_running_loop()
         self.read_bytes = 0
 
     async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """The answer to one S3 operation, by botocore's name for it."""
-        answer: dict[str, Any] = await self._filesystem._call_s3(method, **arguments)  # noqa: SLF001
+        answer: dict[str, Any] = await self._filesystem._call_s3(method, **arguments)
         self.moved()
         return answer
 
     async def chunks(self, answer: dict[str, Any]) -> AsyncIterator[bytes]:
-        """The body of an answer in pieces as they arrive; the connection is dropped if they are not all taken."""
+        """The body of an answer as it arrives; the socket is dropped if not all of it is taken."""
         body = answer["Body"]
         try:
             while chunk := await body.read(_BODY_CHUNK_BYTES):
@@ -70,11 +98,23 @@ class Exchange:
     def moved(self) -> None:
         """Postpone the moment at which this try counts as stalled."""
         with suppress(RuntimeError):  # a late report, after the try's end
-            self._watch.reschedule(self._loop.time() + STALL_SECONDS)
+            self._watch.reschedule(self._loop.time() + self._stall_seconds)
 
     def moved_in_thread(self) -> None:
         """The same from another thread, such as those in which aiohttp reads a body that it sends."""
         self._loop.call_soon_threadsafe(self.moved)
+
+
+@dataclass(frozen=True)
+class _Done(Generic[T]):
+    result: T
+    read_bytes: int
+
+
+@dataclass(frozen=True)
+class _Failed:
+    failure: Failure
+    error: Exception
 
 
 class S3Connection:
@@ -82,11 +122,12 @@ class S3Connection:
 
     def __init__(self, settings: S3Settings) -> None:
         self.settings = settings
-        self._loop = get_loop()
-        self._filesystem: Any = None
-        self._clients: list[Any] = []
-        self._slots = asyncio.Semaphore(settings.max_connections)
         self.known_buckets: set[str] = set()
+        self._loop = get_loop()
+        self._slots = asyncio.Semaphore(settings.max_connections)
+        self._filesystem: Any = None
+        self._session = 0  # counts renewals
+        self._clients: list[Any] = []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait in this thread for what runs on the connection's loop; Ctrl-C cancels it."""
@@ -105,48 +146,54 @@ class S3Connection:
         Raises Answer for failures that depend on the object, and synthray's own errors for all others;
         `place` is what their messages call the object.
         """
-        started = self._loop.time()
-        failures = 0
-        renewed = False
+        clock: _Clock | None = None
         while True:
-            filesystem = self._filesystem
-            try:
-                result, read_bytes = await self._try_once(
-                    send, self.settings.deadline_seconds - (self._loop.time() - started)
-                )
-            except Exception as error:
-                failure = classify_failure(error)
-                STORAGE_COUNTERS.count_request(operation, "error")
-                if failure.meaning is Meaning.UNKNOWN:
-                    raise
-                if failure.meaning is Meaning.CREDENTIALS and not renewed and self._may_rotate:
-                    renewed = True
-                    self._renew(filesystem)
-                    continue
-                if failure.depends_on_object:
-                    raise Answer(failure, ambiguous=failures > 0) from error
-                if not failure.is_passing:
-                    raise explain_failure(failure, place, bucket, self.settings) from error
-                failures += 1
-                decision = decide_retry(
-                    failures=failures,
-                    elapsed_seconds=self._loop.time() - started,
-                    deadline_seconds=self.settings.deadline_seconds,
-                    jitter=random.random(),  # noqa: S311
-                )
-                if isinstance(decision, GiveUp):
-                    raise explain_failure(failure, place, bucket, self.settings) from error
-                STORAGE_COUNTERS.count_retry()
-                await asyncio.sleep(decision.after_seconds)
-            else:
-                STORAGE_COUNTERS.count_request(operation, "ok", read_bytes=read_bytes)
+            async with self._slots:  # waiting for its turn is not yet trouble
+                clock = clock or _Clock(self.settings.deadline_seconds, self._loop.time)
+                session = self._session
+                outcome = await self._try_once(send, clock)
+            if isinstance(outcome, _Done):
+                STORAGE_COUNTERS.count_request(operation, "ok", read_bytes=outcome.read_bytes)
                 self.known_buckets.add(bucket)
-                return result
+                return outcome.result
+            STORAGE_COUNTERS.count_request(operation, "error")
+            failure, error = outcome.failure, outcome.error
+            if failure.depends_on_object:
+                raise Answer(failure) from error
+            if self._may_renew(failure, clock):
+                self._renew(session)
+            elif failure.is_passing and (pause_seconds := clock.count_failure()) is not None:
+                STORAGE_COUNTERS.count_retry()
+                await asyncio.sleep(pause_seconds)
+            else:
+                raise explain_failure(failure, place, bucket, self.settings) from error
 
-    async def _try_once(self, send: Callable[[Exchange], Awaitable[T]], left_seconds: float) -> tuple[T, int]:
-        async with self._slots, asyncio.timeout(min(STALL_SECONDS, max(1.0, left_seconds))) as watch:
-            exchange = Exchange(await self._connected(), watch)
-            return await send(exchange), exchange.read_bytes
+    async def _try_once(
+        self, send: Callable[[Exchange], Awaitable[T]], clock: "_Clock"
+    ) -> _Done[T] | _Failed:
+        try:
+            stall_seconds = clock.stall_seconds()
+            async with asyncio.timeout(stall_seconds) as watch:
+                exchange = Exchange(await self._connected(), watch, stall_seconds)
+                return _Done(await send(exchange), exchange.read_bytes)
+        except Exception as error:
+            failure = classify_failure(error)
+            if failure.meaning is Meaning.UNKNOWN:
+                raise
+            return _Failed(failure, error)
+
+    def _may_renew(self, failure: Failure, clock: "_Clock") -> bool:
+        """Whether other credentials may be there by now; those of the environment never change."""
+        if failure.meaning is not Meaning.CREDENTIALS or self.settings.access_key_id is not None:
+            return False
+        first_time, clock.renewed = not clock.renewed, True
+        return first_time
+
+    def _renew(self, rejected_session: int) -> None:
+        """Read mounted credentials anew; of many requests rejected together only the first causes it."""
+        if self._session == rejected_session:
+            self._session += 1
+            self._filesystem = None
 
     async def _connected(self) -> Any:
         if self._filesystem is None:
@@ -156,20 +203,14 @@ class S3Connection:
             self._clients.append(client)
         return self._filesystem
 
-    @property
-    def _may_rotate(self) -> bool:
-        """Whether credentials come from files or the platform; those of the environment never change."""
-        return self.settings.access_key_id is None
+    def close(self) -> None:
+        """End all sessions, waiting a moment at most."""
 
-    def _renew(self, rejected: Any) -> None:
-        """Read the credentials anew; of many requests rejected together only the first causes it."""
-        if self._filesystem is rejected:
-            self._filesystem = None
+        async def close() -> None:
+            for client in self._clients:
+                await client.close()
 
-    async def close(self) -> None:
-        """End all sessions."""
-        for client in self._clients:
-            await client.close()
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(timeout=2)
 
 
 def _build_filesystem(settings: S3Settings) -> Any:
@@ -229,4 +270,4 @@ def _close_connections() -> None:
     for (process, _), connection in _connections.items():
         if process == os.getpid():
             with suppress(Exception):
-                asyncio.run_coroutine_threadsafe(connection.close(), connection._loop).result(timeout=2)  # noqa: SLF001
+                connection.close()

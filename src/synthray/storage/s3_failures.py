@@ -4,7 +4,6 @@ Every S3 library wraps errors in its own way and every store words them in its o
 one place that knows. Pure: nothing is sent from here.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -108,27 +107,33 @@ _BY_STATUS = {
     501: Meaning.UNSUPPORTED,
     507: Meaning.FULL,
 }
-_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError)
-_NO_INPUT = (
-    boto.ProfileNotFound,
-    boto.ConfigNotFound,
-    boto.ConfigParseError,
-    boto.InvalidRegionError,
-    boto.NoRegionError,
-    boto.ParamValidationError,
-    boto.InvalidConfigError,
-    boto.InvalidProxiesConfigError,
-)
-_PASSING = (
-    boto.HTTPClientError,
-    boto.IncompleteReadError,
-    boto.ResponseStreamingError,
-    boto.CredentialRetrievalError,  # the platform's identity service failed; wrong credentials come as a 403
-    boto.MetadataRetrievalError,
-    ResponseParserError,
-    aiohttp.ClientError,
-    asyncio.TimeoutError,
-    OSError,
+# What botocore raises without an answer: looked up in this order, from the special to the general.
+_BY_EXCEPTION: tuple[tuple[tuple[type[BaseException], ...], Meaning], ...] = (
+    (
+        (
+            boto.NoCredentialsError,
+            boto.PartialCredentialsError,
+            boto.NoAuthTokenError,
+            boto.SSOError,
+            boto.LoginError,
+        ),
+        Meaning.CREDENTIALS,
+    ),
+    (
+        (
+            boto.HTTPClientError,
+            boto.ConnectionError,
+            boto.IncompleteReadError,
+            boto.FlexibleChecksumError,
+            boto.CredentialRetrievalError,  # the platform's identity service; wrong credentials come as a 403
+            boto.MetadataRetrievalError,
+            ResponseParserError,
+            aiohttp.ClientError,
+            OSError,  # with TimeoutError
+        ),
+        Meaning.PASSING,
+    ),
+    ((boto.BotoCoreError,), Meaning.INPUT),  # an unknown profile or region, a broken configuration file
 )
 
 
@@ -137,13 +142,12 @@ def classify_failure(error: BaseException) -> Failure:
     answer = _answer(error) or _answer(error.__cause__)
     if answer is not None:
         return _classify_answer(answer)
-    detail = str(error) or type(error).__name__
-    if isinstance(error, _NO_CREDENTIALS):
-        return Failure(Meaning.CREDENTIALS, detail)
-    if isinstance(error, _NO_INPUT) or _is_about_certificates(detail):
+    detail = str(error) or "no answer in time"
+    if _is_about_certificates(detail):
         return Failure(Meaning.INPUT, detail)
-    if isinstance(error, _PASSING):
-        return Failure(Meaning.PASSING, detail)
+    for kinds, meaning in _BY_EXCEPTION:
+        if isinstance(error, kinds):
+            return Failure(meaning, detail)
     return Failure(Meaning.UNKNOWN, detail)
 
 
@@ -175,42 +179,58 @@ def _is_about_certificates(detail: str) -> bool:
     return "CERTIFICATE_VERIFY_FAILED" in detail or "WRONG_VERSION_NUMBER" in detail
 
 
+_EXPLANATIONS: dict[Meaning, tuple[type[SynthrayError], Reason | None, str]] = {
+    Meaning.PASSING: (
+        Unavailable,
+        None,
+        (
+            "{place}: no success at {endpoint} within {deadline:g} s ({detail}); check the endpoint and the "
+            "network ({variable} sets the deadline)"
+        ),
+    ),
+    Meaning.FULL: (
+        Unavailable,
+        Reason.STORAGE_FULL,
+        "{place}: the store at {endpoint} is full ({detail}); free some space there",
+    ),
+    Meaning.MISSING_OBJECT: (NotFound, None, "{place} does not exist"),
+    Meaning.MISSING_BUCKET: (
+        NotFound,
+        Reason.BUCKET_MISSING,
+        "bucket {bucket!r} does not exist at {endpoint}; create it, or correct the URI {place}",
+    ),
+    Meaning.CREDENTIALS: (
+        InvalidInput,
+        Reason.CREDENTIALS_REJECTED,
+        (
+            "{place}: {endpoint} rejects the credentials ({detail}); check AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY (or the profile, or the mounted Secret), and that they may read, write, "
+            "list and delete in {bucket!r}"
+        ),
+    ),
+    Meaning.CLOCK: (
+        InvalidInput,
+        Reason.CREDENTIALS_REJECTED,
+        "{place}: the clocks of this machine and of {endpoint} differ too much ({detail}); set them",
+    ),
+    Meaning.UNSUPPORTED: (
+        InvalidInput,
+        None,
+        "{place}: {endpoint} cannot do what is asked of it ({detail}); use a store with S3's full interface",
+    ),
+}
+_OTHERWISE = (InvalidInput, None, "{place}: {endpoint} refuses the request ({detail}); check the S3 settings")
+
+
 def explain_failure(failure: Failure, place: str, bucket: str, settings: S3Settings) -> SynthrayError:
-    """The failure in synthray's own terms, with the remedy."""
-    endpoint, detail = settings.endpoint, failure.detail
-    match failure.meaning:
-        case Meaning.PASSING:
-            return Unavailable(
-                f"{place}: no success at {endpoint} within {settings.deadline_seconds:g} s ({detail}); "
-                f"check the endpoint and the network ({DEADLINE_VARIABLE} sets the deadline)"
-            )
-        case Meaning.FULL:
-            return Unavailable(
-                f"{place}: the store at {endpoint} is full ({detail}); free some space there",
-                reason=Reason.STORAGE_FULL,
-            )
-        case Meaning.MISSING_BUCKET:
-            return NotFound(
-                f"bucket {bucket!r} does not exist at {endpoint}; create it, or correct the URI {place}",
-                reason=Reason.BUCKET_MISSING,
-            )
-        case Meaning.CREDENTIALS:
-            return InvalidInput(
-                f"{place}: {endpoint} rejects the credentials ({detail}); check AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY (or the profile, or the mounted Secret) and that they may read, write, "
-                f"list and delete in {bucket!r}",
-                reason=Reason.CREDENTIALS_REJECTED,
-            )
-        case Meaning.CLOCK:
-            return InvalidInput(
-                f"{place}: the clocks of this machine and of {endpoint} differ too much ({detail}); set them",
-                reason=Reason.CREDENTIALS_REJECTED,
-            )
-        case Meaning.MISSING_OBJECT:
-            return NotFound(f"{place} does not exist")
-        case Meaning.UNSUPPORTED:
-            return InvalidInput(
-                f"{place}: {endpoint} cannot do this ({detail}); use a store with S3's full interface"
-            )
-        case _:
-            return InvalidInput(f"{place}: {endpoint} refuses the request ({detail}); check the S3 settings")
+    """The failure of a request about `place` in synthray's own terms, with the remedy."""
+    kind, reason, message = _EXPLANATIONS.get(failure.meaning, _OTHERWISE)
+    filled = message.format(
+        place=place,
+        bucket=bucket,
+        endpoint=settings.endpoint,
+        detail=failure.detail,
+        deadline=settings.deadline_seconds,
+        variable=DEADLINE_VARIABLE,
+    )
+    return kind(filled, reason=reason)

@@ -2,10 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from synthray.errors import InvalidInput, NotFound, VerificationFailed
-from synthray.storage import ByteRange, ObjectExists, ObjectStore, check_conditional_writes
+from synthray.storage import ObjectExists, ObjectStore
 
 
 def test_what_was_written_is_read_back(store: ObjectStore) -> None:

@@ -1,0 +1,133 @@
+"""An S3 server that fails on request, and one whose sockets lead nowhere."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from synthray.storage import S3Settings
+
+
+class FaultyS3(ThreadingHTTPServer):
+    """Objects in memory, by "/bucket/key"; each entry of `faults` spoils one request, in their order.
+
+    A number is the status to answer with, a text such as "503 SlowDown" adds S3's code; "reset" and "hang"
+    drop or keep the connection before the request is carried out, "lost" drops it afterwards, "short" cuts
+    the answer's body.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.objects: dict[str, bytes] = {}
+        self.faults: list[int | str] = []
+        self.methods: list[str] = []
+        self.honours_conditions = True
+        self.released = threading.Event()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Broken connections are what this server is for."""
+
+    @property
+    def settings(self) -> S3Settings:
+        return S3Settings(
+            endpoint_url=f"http://127.0.0.1:{self.server_port}",
+            access_key_id="key",
+            secret_access_key="secret",  # noqa: S106
+            deadline_seconds=20,
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultyS3
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.methods.append(self.command)
+        fault = str(self.server.faults.pop(0)) if self.server.faults else ""
+        if fault == "hang":
+            self.server.released.wait(60)
+        if fault in {"hang", "reset"}:
+            self._drop()
+        elif fault[:1].isdigit():
+            status, _, code = fault.partition(" ")
+            self._answer(int(status), code)
+        else:
+            {"PUT": self._put, "DELETE": self._delete, "POST": self._delete}.get(self.command, self._get)(
+                unquote(urlsplit(self.path).path), body, fault
+            )
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
+
+    def _put(self, name: str, body: bytes, fault: str) -> None:
+        if self.server.honours_conditions and "If-None-Match" in self.headers and name in self.server.objects:
+            self._answer(412, "PreconditionFailed")
+            return
+        self.server.objects[name] = body
+        if fault == "lost":
+            self._drop()
+        else:
+            self._answer(200)
+
+    def _get(self, name: str, body: bytes, fault: str) -> None:
+        if name not in self.server.objects:
+            self._answer(404, "NoSuchKey")
+            return
+        content = self.server.objects[name]
+        if fault == "short":
+            self._answer(200, content=content[:-1], promised_bytes=len(content))
+            self._drop()
+        else:
+            self._answer(200, content=content)
+
+    def _delete(self, name: str, body: bytes, fault: str) -> None:
+        self._answer(200, content=b"<DeleteResult/>")
+
+    def _answer(
+        self, status: int, code: str = "", *, content: bytes = b"", promised_bytes: int | None = None
+    ) -> None:
+        body = f"<Error><Code>{code}</Code></Error>".encode() if code else content
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if promised_bytes is None else promised_bytes))
+        self.send_header("ETag", '"etag"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _drop(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def faulty_s3() -> Iterator[FaultyS3]:
+    server = FaultyS3()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def black_hole() -> Iterator[Callable[[], str]]:
+    """Makes URLs of sockets that accept connections and never answer."""
+    listeners: list[socket.socket] = []
+
+    def listen() -> str:
+        listeners.append(socket.create_server(("127.0.0.1", 0)))
+        return f"http://127.0.0.1:{listeners[-1].getsockname()[1]}"
+
+    yield listen
+    for listener in listeners:
+        listener.close()

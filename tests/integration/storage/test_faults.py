@@ -1,0 +1,215 @@
+"""Passing faults are ridden out, lasting ones are named at once, and nothing hangs."""
+
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import pytest
+
+from synthray.errors import InvalidInput, NotFound, Reason, SynthrayError, Unavailable
+from synthray.storage import (
+    ByteRange,
+    ObjectExists,
+    ObjectStore,
+    S3Settings,
+    check_conditional_writes,
+    open_store,
+)
+from synthray.telemetry.storage_counters import STORAGE_COUNTERS
+
+
+class FaultyS3(Protocol):
+    """See conftest."""
+
+    objects: dict[str, bytes]
+    faults: list[int | str]
+    methods: list[str]
+    honours_conditions: bool
+    settings: S3Settings
+
+
+EVERY_OPERATION: list[Callable[[ObjectStore], object]] = [
+    lambda store: store.read("key"),
+    lambda store: store.read_range(ByteRange("key", 0, 10)),
+    lambda store: store.read_into("key", memoryview(bytearray(10))),
+    lambda store: store.write("key", b"content"),
+    lambda store: store.write("key", bytes(17 * 2**20)),
+    lambda store: store.create("key", b"content"),
+    lambda store: list(store.list()),
+    lambda store: store.stat("key"),
+    lambda store: store.delete(["key"]),
+]
+OPERATION_NAMES = ["read", "read_range", "read_into", "write", "upload", "create", "list", "stat", "delete"]
+every_operation = pytest.mark.parametrize("operate", EVERY_OPERATION, ids=OPERATION_NAMES)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [500, 502, 503, 504, 429, 408, "503 SlowDown", "400 RequestTimeout", "409 OperationAborted", "short"],
+)
+def test_a_read_rides_out_passing_faults(faulty_s3: FaultyS3, fault: int | str) -> None:
+    faulty_s3.objects["/bucket/key"] = b"x" * 1000
+    faulty_s3.faults = [fault, fault]
+    retries = STORAGE_COUNTERS.snapshot().retries
+    assert open_store("s3://bucket", faulty_s3.settings).read("key") == b"x" * 1000
+    assert STORAGE_COUNTERS.snapshot().retries == retries + 2
+
+
+def test_dropped_connections_are_made_anew(faulty_s3: FaultyS3) -> None:
+    faulty_s3.faults = ["reset"] * 5
+    open_store("s3://bucket", faulty_s3.settings).write("key", b"content")
+    assert faulty_s3.objects == {"/bucket/key": b"content"}
+
+
+def test_a_create_whose_answer_was_lost_has_stored_its_bytes(faulty_s3: FaultyS3) -> None:
+    store = open_store("s3://bucket", faulty_s3.settings)
+    faulty_s3.faults = ["lost"]
+    with pytest.raises(ObjectExists):
+        store.create("key", b"my nonce")
+    assert store.read("key") == b"my nonce"
+
+
+def test_a_get_costs_one_request(faulty_s3: FaultyS3) -> None:
+    faulty_s3.objects["/bucket/key"] = b"content"
+    open_store("s3://bucket", faulty_s3.settings).read("key")
+    assert faulty_s3.methods == ["GET"]
+
+
+def test_a_store_that_ignores_conditions_is_refused(faulty_s3: FaultyS3) -> None:
+    faulty_s3.honours_conditions = False
+    with pytest.raises(InvalidInput, match="s3://bucket/runs ignores conditional writes") as failure:
+        check_conditional_writes(open_store("s3://bucket/runs", faulty_s3.settings))
+    assert failure.value.reason is Reason.CONDITIONAL_WRITES_UNSUPPORTED
+
+
+def test_conditional_writes_are_recognised_although_an_answer_is_lost(faulty_s3: FaultyS3) -> None:
+    faulty_s3.faults = ["lost"]
+    check_conditional_writes(open_store("s3://bucket", faulty_s3.settings))
+
+
+@every_operation
+def test_an_unreachable_endpoint_is_given_up_at_the_deadline(
+    operate: Callable[[ObjectStore], object],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    settings = S3Settings(endpoint, access_key_id="a", secret_access_key="b", deadline_seconds=0.3)  # noqa: S106
+    with pytest.raises(Unavailable, match=rf"no success at {endpoint} within 0.3 s") as failure:
+        operate(open_store("s3://bucket", settings))
+    assert failure.value.reason is Reason.STORAGE_UNAVAILABLE
+
+
+@every_operation
+def test_a_silent_server_is_given_up_at_the_deadline(
+    operate: Callable[[ObjectStore], object], black_hole: Callable[[], str]
+) -> None:
+    settings = S3Settings(black_hole(), access_key_id="a", secret_access_key="b", deadline_seconds=0.3)  # noqa: S106
+    with pytest.raises(Unavailable, match=r"no success .* within 0.3 s \(no answer in time\)"):
+        operate(open_store("s3://bucket", settings))
+
+
+def test_a_server_that_falls_silent_is_asked_again(
+    faulty_s3: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthray.storage.s3_connection.STALL_SECONDS", 0.5)
+    faulty_s3.objects["/bucket/key"] = b"content"
+    faulty_s3.faults = ["hang"]
+    assert open_store("s3://bucket", faulty_s3.settings).read("key") == b"content"
+
+
+def test_a_full_store_is_called_full(faulty_s3: FaultyS3) -> None:
+    faulty_s3.faults = ["507 XMinioStorageFull"] * 100
+    store = open_store("s3://bucket", replace(faulty_s3.settings, deadline_seconds=0.2))
+    with pytest.raises(Unavailable, match="is full") as failure:
+        store.write("key", b"")
+    assert failure.value.reason is Reason.STORAGE_FULL
+
+
+@every_operation
+def test_a_wrong_secret_is_named_at_once(
+    operate: Callable[[ObjectStore], object], s3_settings: S3Settings
+) -> None:
+    settings = replace(s3_settings, secret_access_key="wrong")  # noqa: S106
+    retries = STORAGE_COUNTERS.snapshot().retries
+    with pytest.raises(InvalidInput, match=r"rejects the credentials .*AWS_SECRET_ACCESS_KEY") as failure:
+        operate(open_store("s3://xray", settings))
+    assert failure.value.reason is Reason.CREDENTIALS_REJECTED
+    assert "wrong" not in str(failure.value)
+    assert STORAGE_COUNTERS.snapshot().retries == retries
+
+
+@every_operation
+def test_a_missing_bucket_is_named(operate: Callable[[ObjectStore], object], s3_settings: S3Settings) -> None:
+    with pytest.raises(NotFound, match="bucket 'no-such-bucket' does not exist at http") as failure:
+        operate(open_store("s3://no-such-bucket/prefix", s3_settings))
+    assert failure.value.reason is Reason.BUCKET_MISSING
+
+
+def test_missing_credentials_are_named(
+    s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", f"{tmp_path}/none")
+    monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/none")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    settings = replace(s3_settings, access_key_id=None, secret_access_key=None)
+    with pytest.raises(
+        InvalidInput, match="rejects the credentials .*Unable to locate credentials"
+    ) as failure:
+        open_store("s3://xray", settings).read("key")
+    assert failure.value.reason is Reason.CREDENTIALS_REJECTED
+
+
+def test_an_unknown_profile_is_named(s3_settings: S3Settings) -> None:
+    settings = replace(s3_settings, access_key_id=None, secret_access_key=None, profile="nobody")
+    with pytest.raises(InvalidInput, match="nobody"):
+        open_store("s3://xray", settings).read("key")
+
+
+def test_mounted_credentials_are_read_anew_when_they_are_rejected(
+    s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("secret") / "credentials"
+
+    def mount(secret: str | None) -> None:
+        file.write_text(
+            f"[default]\naws_access_key_id={s3_settings.access_key_id}\naws_secret_access_key={secret}\n"
+        )
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    store = open_store("s3://xray", replace(s3_settings, access_key_id=None, secret_access_key=None))
+    mount("expired")
+    with pytest.raises(InvalidInput):
+        store.stat("key")
+    mount(s3_settings.secret_access_key)
+    assert store.stat("key") is None
+
+
+def test_https_to_a_plain_server_is_named_at_once(faulty_s3: FaultyS3) -> None:
+    plain = faulty_s3.settings.endpoint_url or ""
+    settings = replace(faulty_s3.settings, endpoint_url=plain.replace("http:", "https:"))
+    with pytest.raises(SynthrayError) as failure:
+        open_store("s3://bucket", settings).read("key")
+    assert isinstance(failure.value, InvalidInput), failure.value
+
+
+def test_threads_do_not_disturb_each_other(faulty_s3: FaultyS3) -> None:
+    faulty_s3.objects |= {f"/bucket/{number}": str(number).encode() * 1000 for number in range(8)}
+    faulty_s3.faults = [503] * 4
+    store = open_store("s3://bucket", faulty_s3.settings)
+    read: dict[int, bytes] = {}
+    threads = [
+        threading.Thread(target=lambda number=number: read.setdefault(number, store.read(str(number))))
+        for number in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read == {number: str(number).encode() * 1000 for number in range(8)}
