@@ -1,5 +1,7 @@
 """What a run costs, checked against figures that were counted by hand."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,9 @@ def test_what_is_unknown_says_what_to_give() -> None:
 )
 def test_a_duration_has_two_units(seconds: float, text: str) -> None:
     assert describe_duration(seconds) == text
+
+
+def test_the_arithmetic_needs_no_torch() -> None:
+    program = "import sys, synthray.training.explain; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == "False\n"
