@@ -2,13 +2,14 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from synthray.storage import S3Settings
+from synthray.storage.ports import choose_free_ports
 
 
 class FaultyS3(ThreadingHTTPServer):
@@ -23,6 +24,9 @@ class FaultyS3(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.faults: list[int | str] = []
         self.methods: list[str] = []
@@ -61,11 +65,19 @@ class _Handler(BaseHTTPRequestHandler):
             status, _, code = fault.partition(" ")
             self._answer(int(status), code)
         else:
-            {"PUT": self._put, "DELETE": self._delete, "POST": self._delete}.get(self.command, self._get)(
-                unquote(urlsplit(self.path).path), body, fault
-            )
+            self._carry_out(unquote(urlsplit(self.path).path), body, fault)
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
+    do_GET = do_PUT = do_HEAD = do_POST = _serve  # noqa: N815
+
+    def _carry_out(self, name: str, body: bytes, fault: str) -> None:
+        if self.command == "PUT":
+            self._put(name, body, fault)
+        elif self.command == "POST":
+            self._answer(200, content=b"<DeleteResult/>")
+        elif name in self.server.objects:
+            self._get(self.server.objects[name], fault)
+        else:
+            self._answer(404, "NoSuchKey")
 
     def _put(self, name: str, body: bytes, fault: str) -> None:
         if self.server.honours_conditions and "If-None-Match" in self.headers and name in self.server.objects:
@@ -77,19 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200)
 
-    def _get(self, name: str, body: bytes, fault: str) -> None:
-        if name not in self.server.objects:
-            self._answer(404, "NoSuchKey")
-            return
-        content = self.server.objects[name]
+    def _get(self, content: bytes, fault: str) -> None:
         if fault == "short":
             self._answer(200, content=content[:-1], promised_bytes=len(content))
             self._drop()
         else:
             self._answer(200, content=content)
-
-    def _delete(self, name: str, body: bytes, fault: str) -> None:
-        self._answer(200, content=b"<DeleteResult/>")
 
     def _answer(
         self, status: int, code: str = "", *, content: bytes = b"", promised_bytes: int | None = None
@@ -107,27 +112,33 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.fixture
-def faulty_s3() -> Iterator[FaultyS3]:
+@pytest.fixture(scope="session")
+def faulty_server() -> Iterator[FaultyS3]:
     server = FaultyS3()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
-    server.released.set()
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 @pytest.fixture
-def black_hole() -> Iterator[Callable[[], str]]:
-    """Makes URLs of sockets that accept connections and never answer."""
-    listeners: list[socket.socket] = []
+def faulty_s3(faulty_server: FaultyS3) -> Iterator[FaultyS3]:
+    faulty_server.begin_anew()
+    yield faulty_server
+    faulty_server.released.set()
 
-    def listen() -> str:
-        listeners.append(socket.create_server(("127.0.0.1", 0)))
-        return f"http://127.0.0.1:{listeners[-1].getsockname()[1]}"
 
-    yield listen
-    for listener in listeners:
-        listener.close()
+@pytest.fixture(scope="session")
+def silent_endpoint() -> Iterator[str]:
+    """A URL at which connections are accepted and never answered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def closed_endpoint() -> str:
+    """A URL at which nobody listens."""
+    (port,) = choose_free_ports(1)
+    return f"http://127.0.0.1:{port}"

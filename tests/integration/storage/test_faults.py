@@ -1,6 +1,5 @@
 """Passing faults are ridden out, lasting ones are named at once, and nothing hangs."""
 
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +29,8 @@ class FaultyS3(Protocol):
     settings: S3Settings
 
 
-EVERY_OPERATION: list[Callable[[ObjectStore], object]] = [
+Operation = Callable[[ObjectStore], object]
+EVERY_OPERATION: list[Operation] = [
     lambda store: store.read("key"),
     lambda store: store.read_range(ByteRange("key", 0, 10)),
     lambda store: store.read_into("key", memoryview(bytearray(10))),
@@ -42,6 +42,12 @@ EVERY_OPERATION: list[Callable[[ObjectStore], object]] = [
     lambda store: store.delete(["key"]),
 ]
 OPERATION_NAMES = ["read", "read_range", "read_into", "write", "upload", "create", "list", "stat", "delete"]
+
+
+def impatient(endpoint_url: str) -> S3Settings:
+    return S3Settings(endpoint_url, access_key_id="key", secret_access_key="secret", deadline_seconds=0.3)  # noqa: S106
+
+
 every_operation = pytest.mark.parametrize("operate", EVERY_OPERATION, ids=OPERATION_NAMES)
 
 
@@ -91,24 +97,17 @@ def test_conditional_writes_are_recognised_although_an_answer_is_lost(faulty_s3:
 
 @every_operation
 def test_an_unreachable_endpoint_is_given_up_at_the_deadline(
-    operate: Callable[[ObjectStore], object],
+    operate: Operation, closed_endpoint: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    settings = S3Settings(endpoint, access_key_id="a", secret_access_key="b", deadline_seconds=0.3)  # noqa: S106
-    with pytest.raises(Unavailable, match=rf"no success at {endpoint} within 0.3 s") as failure:
-        operate(open_store("s3://bucket", settings))
+    with pytest.raises(Unavailable, match=rf"no success at {closed_endpoint} within 0.3 s") as failure:
+        operate(open_store("s3://bucket", impatient(closed_endpoint)))
     assert failure.value.reason is Reason.STORAGE_UNAVAILABLE
 
 
 @every_operation
-def test_a_silent_server_is_given_up_at_the_deadline(
-    operate: Callable[[ObjectStore], object], black_hole: Callable[[], str]
-) -> None:
-    settings = S3Settings(black_hole(), access_key_id="a", secret_access_key="b", deadline_seconds=0.3)  # noqa: S106
+def test_a_silent_server_is_given_up_at_the_deadline(operate: Operation, silent_endpoint: str) -> None:
     with pytest.raises(Unavailable, match=r"no success .* within 0.3 s \(no answer in time\)"):
-        operate(open_store("s3://bucket", settings))
+        operate(open_store("s3://bucket", impatient(silent_endpoint)))
 
 
 def test_a_server_that_falls_silent_is_asked_again(
@@ -129,9 +128,7 @@ def test_a_full_store_is_called_full(faulty_s3: FaultyS3) -> None:
 
 
 @every_operation
-def test_a_wrong_secret_is_named_at_once(
-    operate: Callable[[ObjectStore], object], s3_settings: S3Settings
-) -> None:
+def test_a_wrong_secret_is_named_at_once(operate: Operation, s3_settings: S3Settings) -> None:
     settings = replace(s3_settings, secret_access_key="wrong")  # noqa: S106
     retries = STORAGE_COUNTERS.snapshot().retries
     with pytest.raises(InvalidInput, match=r"rejects the credentials .*AWS_SECRET_ACCESS_KEY") as failure:
@@ -142,7 +139,7 @@ def test_a_wrong_secret_is_named_at_once(
 
 
 @every_operation
-def test_a_missing_bucket_is_named(operate: Callable[[ObjectStore], object], s3_settings: S3Settings) -> None:
+def test_a_missing_bucket_is_named(operate: Operation, s3_settings: S3Settings) -> None:
     with pytest.raises(NotFound, match="bucket 'no-such-bucket' does not exist at http") as failure:
         operate(open_store("s3://no-such-bucket/prefix", s3_settings))
     assert failure.value.reason is Reason.BUCKET_MISSING
@@ -158,7 +155,7 @@ def test_missing_credentials_are_named(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     settings = replace(s3_settings, access_key_id=None, secret_access_key=None)
     with pytest.raises(
-        InvalidInput, match="rejects the credentials .*Unable to locate credentials"
+        InvalidInput, match=r"rejects the credentials .*Unable to locate credentials"
     ) as failure:
         open_store("s3://xray", settings).read("key")
     assert failure.value.reason is Reason.CREDENTIALS_REJECTED
