@@ -64,6 +64,11 @@ class CheckpointStore:
         self._store = store
 
     @property
+    def store(self) -> ObjectStore:
+        """Where they lie."""
+        return self._store
+
+    @property
     def uri(self) -> str:
         """The run's prefix."""
         return self._store.uri

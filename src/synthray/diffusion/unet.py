@@ -3,6 +3,7 @@
 diffusers is imported when the first network is built, for that takes seconds.
 """
 
+import threading
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,9 @@ from synthray.diffusion.rng import initial_weights_seed
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
+
+
+_GLOBAL_GENERATOR = threading.Lock()
 
 
 def build_unet(architecture: UNetArchitecture) -> "UNet2DModel":
@@ -40,8 +44,8 @@ def build_unet(architecture: UNetArchitecture) -> "UNet2DModel":
 def init_unet(architecture: UNetArchitecture, seed: int) -> "UNet2DModel":
     """The network with the first weights of a run: on the CPU, float32, a function of the seed alone.
 
-    Leaves torch's global generator as it was.
+    Leaves torch's global generator as it was; it belongs to the process, so threads take turns.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(initial_weights_seed(seed))
         return build_unet(architecture)

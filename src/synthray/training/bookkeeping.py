@@ -5,19 +5,20 @@ It counts; it decides nothing and talks to nobody.
 
 import os
 import socket
+import time
 from collections import deque
 from dataclasses import replace
 
+from synthray.checkpoints.saver import SaveResult
 from synthray.telemetry.report import (
     LastCheckpoint,
-    RunLifetime,
     SegmentReport,
     SegmentTotals,
     StepFigures,
     WorkerPlace,
 )
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS, StorageCounts
-from synthray.training.ledger import Ledger, StepTimes
+from synthray.training.ledger import Ledger, StepTimes, build_lifetime
 from synthray.training.plan import BatchPlan
 from synthray.training.state import TrainingState
 from synthray.training.step import StepResult
@@ -79,6 +80,30 @@ class SegmentBooks:
         stall = self.totals.checkpoint_stall_seconds + seconds
         self.totals = replace(self.totals, checkpoint_stall_seconds=stall)
 
+    def book_save(self, result: SaveResult, checkpoints_uri: str) -> None:
+        """Count what became of a save."""
+        self.uploader_storage += result.storage
+        if result.error is not None:
+            failures = {**self.totals.checkpoint_failures}
+            failures[result.error.reason] = failures.get(result.error.reason, 0) + 1
+            self.totals = replace(self.totals, checkpoint_failures=failures)
+        if result.state is None:
+            return
+        self.totals = replace(
+            self.totals,
+            checkpoint_bytes=self.totals.checkpoint_bytes + result.uploaded_bytes,
+            commit_seconds=self.totals.commit_seconds.observe(
+                result.hash_seconds + result.upload_seconds + result.commit_seconds
+            ),
+        )
+        self.last_checkpoint = LastCheckpoint(
+            name=result.state,
+            epoch=result.request.epoch,
+            images_seen=result.request.images_seen,
+            uri=f"{checkpoints_uri}/states/{result.state}",
+            time=time.time(),
+        )
+
     def report(self, state_name: str, ledger: Ledger, images_seen: int) -> SegmentReport:
         """What the driver should know now; figures of the whole run come from the first worker alone."""
         totals = replace(self.totals, storage=STORAGE_COUNTERS.snapshot() + self.uploader_storage)
@@ -91,17 +116,3 @@ class SegmentBooks:
             lifetime=build_lifetime(ledger, images_seen),
             last_checkpoint=self.last_checkpoint,
         )
-
-
-def build_lifetime(ledger: Ledger, images_seen: int) -> RunLifetime:
-    """The ledger in the form that metrics show."""
-    return RunLifetime(
-        images_seen=images_seen,
-        useful_seconds=ledger.useful_seconds,
-        data_wait_seconds=ledger.data_wait_seconds,
-        checkpoint_stall_seconds=ledger.checkpoint_stall_seconds,
-        restart_seconds=ledger.restart_seconds,
-        redone_images=ledger.redone_images,
-        goodput_ratio=ledger.goodput_ratio,
-        attempts=ledger.attempts,
-    )

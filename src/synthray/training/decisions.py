@@ -6,7 +6,7 @@ No Ray, no store, no clock: the driver observes, this decides, the driver acts.
 from dataclasses import dataclass
 from enum import Enum
 
-from synthray.errors import InvalidInput, NotFound, Reason, RunFailed, SynthrayError
+from synthray.errors import InvalidInput, NotFound, Reason, RunFailed, SynthrayError, VerificationFailed
 
 MAX_DEATHS_AT_ONE_STEP = 3
 
@@ -40,6 +40,13 @@ class Decision:
     wait_seconds: float = 0.0
 
 
+def _may_pass(failure: SynthrayError) -> bool:
+    """Whether another attempt can end otherwise: storage comes back, and a corrupt state has an older one."""
+    if isinstance(failure, VerificationFailed):
+        return failure.reason is Reason.CHECKPOINT_CORRUPT
+    return not isinstance(failure, RunFailed | InvalidInput | NotFound)
+
+
 def decide_after_segment(end: SegmentEnd, earlier_deaths: tuple[int, ...], failures_in_row: int) -> Decision:
     """Go on unless the run is done, was stopped, failed by itself or needs a person.
 
@@ -50,7 +57,7 @@ def decide_after_segment(end: SegmentEnd, earlier_deaths: tuple[int, ...], failu
         return Decision(Verdict.COMPLETE)
     if end.outcome == "stopped":
         return Decision(Verdict.STOPPED)
-    if isinstance(end.failure, RunFailed | InvalidInput | NotFound):
+    if end.failure is not None and not _may_pass(end.failure):
         return Decision(Verdict.FAILED, end.failure.reason, end.failure.message, end.failure)
     if end.failure is not None:
         wait = min(60.0, 2.0**failures_in_row)

@@ -12,18 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import ray
 from ray.train import TrainingFailedError
 
-from synthray.errors import SynthrayError
+from synthray import __version__
+from synthray.checkpoints.manifest import Manifest
+from synthray.errors import Reason, SynthrayError
 from synthray.telemetry.exporter import Exporter
 from synthray.telemetry.report import RunSnapshot
 from synthray.training.board import Posting, RunBoard, Wishes
 from synthray.training.decisions import Decision, SegmentEnd, Verdict, decide_after_segment
-from synthray.training.preflight import Preflight, begin_attempt
+from synthray.training.ledger import Ledger, build_lifetime
+from synthray.training.preflight import Preflight, observe_resume_point, start_attempt
 from synthray.training.ray_worker import RaySegment, fit_segment
 from synthray.training.settings import AttemptSettings, RunSettings
 from synthray.training.watch import RunWatch
@@ -39,6 +42,7 @@ _log = logging.getLogger(__name__)
 class DriverOptions:
     """What the command line adds to the run: how many workers here, and where to show progress."""
 
+    namespace: str
     num_workers: int
     metrics_host: str
     metrics_port: int
@@ -59,11 +63,40 @@ def drive(settings: RunSettings, preflight: Preflight, options: DriverOptions) -
 
     Raises InvalidInput if the port of the exporter is taken.
     """
-    watch = RunWatch(preflight.snapshot(settings, options.num_workers))
-    with Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port) as exporter:
-        _log.info("metrics at %s/metrics, progress at %s/progress", exporter.address, exporter.address)
+    resume_point = observe_resume_point(preflight, frozenset())
+    watch = RunWatch(_first_snapshot(settings, preflight, options, resume_point))
+    with Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port):
+        if resume_point is not None and resume_point.images_seen >= preflight.plan.images_total:
+            watch.set_state("Complete")
+            return RunEnd(Verdict.COMPLETE, watch.snapshot())
         with _local_ray(settings, options.num_workers) as scratch_directory, _stop_on_signals() as stopping:
-            return Driver(settings, preflight, options, watch, stopping, scratch_directory).run()
+            return Driver(
+                settings,
+                preflight,
+                options,
+                watch=watch,
+                stopping=stopping,
+                scratch_directory=scratch_directory,
+            ).run()
+
+
+def _first_snapshot(
+    settings: RunSettings, preflight: Preflight, options: DriverOptions, resume_point: Manifest | None
+) -> RunSnapshot:
+    """What is known before any worker has spoken."""
+    snapshot = RunSnapshot(
+        namespace=options.namespace,
+        run=settings.run,
+        model=f"unet-{settings.architecture.resolution_px}",
+        version=__version__,
+        epochs=settings.epochs,
+        images_total=preflight.plan.images_total,
+        workers_desired=options.num_workers,
+    )
+    if resume_point is None:
+        return snapshot
+    ledger = Ledger.from_json(resume_point.ledger)
+    return replace(snapshot, lifetime=build_lifetime(ledger, resume_point.images_seen))
 
 
 @contextmanager
@@ -123,6 +156,7 @@ class Driver:
         settings: RunSettings,
         preflight: Preflight,
         options: DriverOptions,
+        *,
         watch: RunWatch,
         stopping: threading.Event,
         scratch_directory: str,
@@ -136,27 +170,35 @@ class Driver:
         self._board = ray.remote(num_cpus=0)(RunBoard).remote()
         self._deaths: tuple[int, ...] = ()
         self._failures_in_row = 0
+        self._excluded: frozenset[str] = frozenset()
 
     def run(self) -> RunEnd:
         """Segments until a verdict that ends the run."""
-        attempt = begin_attempt(self._settings, self._preflight, previous=None)
+        cause: Decision | None = None
         while True:
+            resume_point = observe_resume_point(self._preflight, self._excluded)
+            attempt = start_attempt(
+                self._preflight, resume_point, images_reached=self._watch.images_reached, cause=cause
+            )
             end = self._run_segment(attempt)
-            decision = decide_after_segment(end, self._deaths, self._failures_in_row)
-            if self._stopping.is_set() and decision.verdict is Verdict.AGAIN:
-                decision = Decision(Verdict.STOPPED)
-            if decision.verdict is not Verdict.AGAIN:
-                return self._finish(decision)
-            attempt = self._begin_again(end, decision)
+            cause = decide_after_segment(end, self._deaths, self._failures_in_row)
+            if cause.verdict is not Verdict.AGAIN:
+                return self._finish(cause)
+            if self._stopping.is_set():
+                return self._finish(Decision(Verdict.STOPPED))
+            self._note(attempt, end, cause)
 
-    def _begin_again(self, end: SegmentEnd, decision: Decision) -> AttemptSettings:
-        _log.warning("%s; going on from the newest state", decision.message)
+    def _note(self, attempt: AttemptSettings, end: SegmentEnd, cause: Decision) -> None:
+        """Remember what this segment taught, and wait as decided."""
+        _log.warning("%s; going on from the newest state", cause.message)
         if end.failure is None:
             self._deaths = (*self._deaths, end.images_reached)
+        elif end.failure.reason is Reason.CHECKPOINT_CORRUPT and attempt.resumes_from is not None:
+            self._excluded |= {attempt.resumes_from}
         self._failures_in_row += 1
-        self._watch.set_state("WaitingForWorkers", str(decision.reason or ""))
-        self._stopping.wait(decision.wait_seconds)
-        return begin_attempt(self._settings, self._preflight, previous=(end, decision))
+        self._watch.set_state("WaitingForWorkers", str(cause.reason or ""))
+        self._options.show(self._watch.snapshot())
+        self._stopping.wait(cause.wait_seconds)
 
     def _finish(self, decision: Decision) -> RunEnd:
         names = {Verdict.COMPLETE: "Complete", Verdict.STOPPED: "Stopped", Verdict.FAILED: "Failed"}

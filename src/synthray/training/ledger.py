@@ -8,6 +8,8 @@ data: no clock, no torch.
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from synthray.telemetry.report import RunLifetime
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -116,4 +118,18 @@ def after_restart(ledger: Ledger, now: float, redone_images: int, fault: FaultRe
         redone_images=ledger.redone_images + redone_images,
         faults=ledger.faults + ((fault,) if fault else ()),
         saved=now,
+    )
+
+
+def build_lifetime(ledger: Ledger, images_seen: int) -> RunLifetime:
+    """The ledger in the form that metrics show."""
+    return RunLifetime(
+        images_seen=images_seen,
+        useful_seconds=ledger.useful_seconds,
+        data_wait_seconds=ledger.data_wait_seconds,
+        checkpoint_stall_seconds=ledger.checkpoint_stall_seconds,
+        restart_seconds=ledger.restart_seconds,
+        redone_images=ledger.redone_images,
+        goodput_ratio=ledger.goodput_ratio,
+        attempts=ledger.attempts,
     )

@@ -216,7 +216,7 @@ class _Loop:
     def _collect_saves(self) -> None:
         if self._desk is not None:
             for result in self._desk.collect():
-                self._books.book_save(result)
+                self._books.book_save(result, self._segment.settings.storage.checkpoints_uri)
 
     def _report(self, name: str) -> None:
         self._control.report(self._books.report(name, self._state.ledger, self._state.images_seen))

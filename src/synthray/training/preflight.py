@@ -77,7 +77,7 @@ def _check_fits(settings: RunSettings, description: DatasetDescription) -> None:
 
 def observe_resume_point(preflight: Preflight, excluded: frozenset[str]) -> Manifest | None:
     """The newest committed state that this run can go on from; `excluded` ones proved to be corrupt."""
-    for manifest in CheckpointStore(preflight.store).sound_states():
+    for manifest in reversed(CheckpointStore(preflight.store).list_states()):
         if str(manifest.name) not in excluded and preflight.plan.resumable(manifest.images_seen):
             return manifest
     return None

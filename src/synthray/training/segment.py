@@ -12,6 +12,7 @@ from pathlib import Path
 
 from diffusers.models.unets.unet_2d import UNet2DModel
 
+from synthray.checkpoints.names import part_file
 from synthray.checkpoints.store import CheckpointStore
 from synthray.data.cache import NodeCache
 from synthray.data.dataset import Dataset, read_dataset
@@ -19,13 +20,14 @@ from synthray.data.order import SampleOrder
 from synthray.data.reader import SampleReader
 from synthray.diffusion.schedule import NoiseSchedule, build_schedule
 from synthray.diffusion.unet import init_unet
+from synthray.errors import Reason, VerificationFailed
 from synthray.storage import ObjectStore, open_store
 from synthray.training.batches import NoiseSource
 from synthray.training.ledger import FaultRecord, Ledger, after_restart
 from synthray.training.plan import BatchPlan
 from synthray.training.precision import initial_loss_scale
 from synthray.training.settings import AttemptSettings, RunSettings
-from synthray.training.state import TrainingState
+from synthray.training.state import PARTS, TrainingState
 from synthray.training.step import StepEngine, configure_determinism
 from synthray.training.world import World
 
@@ -115,6 +117,19 @@ def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) 
         holdout_reader.close()
 
 
+def _load(state: TrainingState, checkpoints: CheckpointStore, name: str) -> None:
+    """Read a state part by part, each verified, so that the host holds one part at a time."""
+    manifest = next((one for one in checkpoints.list_states() if str(one.name) == name), None)
+    if manifest is None:
+        raise VerificationFailed(
+            f"{checkpoints.uri}: the state {name} is gone or no longer whole",
+            reason=Reason.CHECKPOINT_CORRUPT,
+        )
+    for part in PARTS:
+        state.copy_in(part, checkpoints.load_tensors(manifest, part_file(part)))
+    state.take_progress(checkpoints.load_progress(manifest))
+
+
 def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
     """The run's path over this dataset."""
     return BatchPlan(
@@ -134,8 +149,7 @@ def resume(
     """Bring `state` to where the attempt goes on from, and book the restart."""
     if attempt.resumes_from is not None:
         if world.rank == 0:
-            loaded = CheckpointStore(store).load_state(attempt.resumes_from)
-            state.copy_in(loaded.arrays, loaded.progress)
+            _load(state, CheckpointStore(store), attempt.resumes_from)
         state.copy_from_first(world)
     now = time.time()
     fault = None

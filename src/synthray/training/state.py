@@ -4,6 +4,7 @@ Weights, moving average and AdamW's moments are flat fp32 vectors; saving copies
 resuming copies them in, in place. What is not a tensor goes into `progress.json`. No store and no Ray here.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -82,20 +83,19 @@ class TrainingState:
             "ledger": self.ledger.to_json(),
         }
 
-    def copy_out(self, buffers: dict[str, dict[str, NDArray[np.float32]]]) -> None:
+    def copy_out(self, buffers: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> None:
         """Copy every tensor into the host buffers of the same part and name."""
         for part, tensors in self.tensors().items():
             for name, tensor in tensors.items():
                 torch.from_numpy(buffers[part][name]).copy_(tensor)
 
-    def copy_in(self, arrays: dict[str, dict[str, NDArray[np.float32]]], progress: dict[str, Any]) -> None:
-        """Become the saved state."""
-        for part, tensors in self.tensors().items():
-            for name, tensor in tensors.items():
-                tensor.copy_(torch.from_numpy(arrays[part][name]))
-        self._take_progress(progress)
+    def copy_in(self, part: str, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take over the saved tensors of one part."""
+        for name, tensor in self.tensors()[part].items():
+            tensor.copy_(torch.from_numpy(arrays[name]))
 
-    def _take_progress(self, progress: dict[str, Any]) -> None:
+    def take_progress(self, progress: Mapping[str, Any]) -> None:
+        """Take over what is not a tensor."""
         self.images_seen = progress["images_seen"]
         self.step = progress["step"]
         self.loss_scale = LossScale(**progress["loss_scale"])
@@ -108,4 +108,4 @@ class TrainingState:
             world.copy_from_first(vector)
         progress = world.gather_objects(self.progress() if world.rank == 0 else None)[0]
         assert isinstance(progress, dict)  # noqa: S101 the first worker sent its own progress
-        self._take_progress(progress)
+        self.take_progress(progress)

@@ -162,7 +162,7 @@ class StepEngine:
     def _fail(self, tally: StepTally, batches: Sequence[TrainingBatch]) -> None:
         """Raise with the step and the samples; every worker takes part."""
         positions = [batch.positions for batch in batches if not torch.isfinite(self.losses(batch)).all()]
-        found = [p for share in self._world.gather_objects(positions) for p in share]  # type: ignore[attr-defined]
+        found = [p for share in self._world.gather_objects(positions) for p in share]
         where = f"step {self._state.step} (images {self._state.images_seen} on)"
         if tally.nonfinite:
             raise RunFailed(

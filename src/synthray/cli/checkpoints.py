@@ -1,0 +1,133 @@
+"""`synthray status` and `synthray checkpoints`: what a run has left in its prefix."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from synthray.cli.output import JsonOption, people, print_document
+from synthray.errors import VerificationFailed
+
+if TYPE_CHECKING:
+    from synthray.checkpoints.store import CheckpointStore
+
+RunPlace = Annotated[
+    str, typer.Argument(metavar="RUN", help="A TrainingRun's file, or the prefix of its checkpoints.")
+]
+EpochOption = Annotated[int | None, typer.Option(min=0, help="Of this epoch instead of the newest.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("status")(status)
+    commands = typer.Typer(help="A run's checkpoints: list, show, verify, export.", no_args_is_help=True)
+    commands.command("list")(list_checkpoints)
+    commands.command("show")(show)
+    commands.command("verify")(verify)
+    commands.command("export")(export)
+    app.add_typer(commands, name="checkpoints")
+
+
+def open_checkpoints(place: str) -> "CheckpointStore":
+    """The checkpoints of a TrainingRun's file, or those under a prefix."""
+    from synthray.api.loading import load_training_run
+    from synthray.checkpoints.store import CheckpointStore
+    from synthray.storage import open_store, s3_settings_from_environment
+
+    if not place.endswith((".yaml", ".yml")):
+        return CheckpointStore(open_store(place, s3_settings_from_environment(os.environ)))
+    spec = load_training_run(Path(place)).spec
+    settings = s3_settings_from_environment(
+        os.environ, endpoint_url=spec.object_storage.endpoint_url, region=spec.object_storage.region
+    )
+    return CheckpointStore(open_store(spec.checkpoints.uri, settings))
+
+
+def status(run: RunPlace, json: JsonOption = False) -> None:
+    """Say where a run stands, by what it has committed."""
+    from synthray.training.status import build_status
+
+    document = build_status(open_checkpoints(run))
+    if json:
+        print_document(document)
+        return
+    for name, value in document.items():
+        people.print(f"{name.replace('_', ' '):>24}  {value}")
+
+
+def list_checkpoints(run: RunPlace, json: JsonOption = False) -> None:
+    """List states and models, in the order of training."""
+    from synthray.checkpoints.report import build_listing
+
+    document = build_listing(open_checkpoints(run))
+    if json:
+        print_document(document)
+        return
+    table = Table("KIND", "EPOCH", "IMAGES", "ATTEMPT", "MB", "VALIDATION", "CREATED", "PROBLEM", box=None)
+    for entry in (*document["states"], *document["models"]):
+        table.add_row(*_columns(entry, ", ".join(entry["problems"])))
+    for entry in document["ignored"]:
+        table.add_row(*_columns(entry, "ignored: not on the accepted chain of attempts"))
+    people.print(table)
+
+
+def _columns(entry: dict[str, Any], problem: str) -> list[str]:
+    validation = entry["validation_loss"]
+    return [
+        entry["kind"],
+        str(entry["epoch"]),
+        str(entry["images_seen"]),
+        str(entry["attempt"]),
+        f"{entry['bytes'] / 1e6:.1f}",
+        "" if validation is None else f"{validation:.4f}",
+        str(entry["created"]),
+        problem,
+    ]
+
+
+def show(run: RunPlace, epoch: EpochOption = None, json: JsonOption = False) -> None:
+    """Show the newest state: its place in the run, its digests, its parts."""
+    from synthray.checkpoints.report import build_details
+
+    document = build_details(open_checkpoints(run), epoch)
+    if json:
+        print_document(document)
+        return
+    for name, value in document.items():
+        if name == "parts":
+            value = "".join(f"\n  {part['bytes']:>12}  {part['uri']}" for part in value)
+        people.print(f"[bold]{name}[/bold] {value}")
+
+
+def verify(run: RunPlace, epoch: EpochOption = None, json: JsonOption = False) -> None:
+    """Read every byte of every checkpoint and compare it with its digests; exit code 4 if one differs."""
+    from synthray.checkpoints.report import build_verification
+
+    document = build_verification(open_checkpoints(run), epoch)
+    if json:
+        print_document(document)
+    bad = [entry for entry in document["checkpoints"] if not entry["ok"]]
+    people.print(f"{len(document['checkpoints']) - len(bad)} of {len(document['checkpoints'])} are whole")
+    if bad:
+        lines = "\n".join(f"  {entry['uri']}: {', '.join(entry['problems'])}" for entry in bad)
+        raise VerificationFailed(
+            f"these are damaged; a run goes on from the newest one that is whole:\n{lines}"
+        )
+
+
+def export(
+    run: RunPlace,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Empty folder or prefix.")],
+    epoch: EpochOption = None,
+) -> None:
+    """Copy a model out, as a folder that DDPMPipeline.from_pretrained opens."""
+    from synthray.checkpoints.export import export_model
+    from synthray.checkpoints.store import select_manifest
+    from synthray.storage import open_store, s3_settings_from_environment
+
+    checkpoints = open_checkpoints(run)
+    model = select_manifest(checkpoints.list_models(), checkpoints.uri, epoch)
+    export_model(checkpoints, model, open_store(destination, s3_settings_from_environment(os.environ)))
+    people.print(f"the model of epoch {model.epoch} ({model.images_seen} images) is in {destination}")

@@ -1,0 +1,120 @@
+"""A tiny run that is real in every part: a prepared dataset, a UNet of 20,000 parameters, a store.
+
+`train_alone` walks a segment in this process; `ThreadWorld` lets threads be workers, so that worlds of many
+sizes cost nothing to start.
+"""
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from synthray.api.loading import load_training_run
+from synthray.checkpoints.store import CheckpointStore
+from synthray.storage import open_store
+from synthray.telemetry.report import SegmentReport
+from synthray.training.loop import run_segment
+from synthray.training.preflight import check_run, observe_resume_point, start_attempt
+from synthray.training.resolution import resolve_run
+from synthray.training.segment import open_segment
+from synthray.training.settings import RunSettings
+from synthray.training.world import World
+
+CPU = torch.device("cpu")
+Digests = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A TrainingRun's file of which tests change single fields."""
+
+    file: Path
+    checkpoints_uri: str
+    cache: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def settings(self, *changes: str) -> RunSettings:
+        run = load_training_run(self.file, changes)
+        return resolve_run(
+            run, self.environment, cache_directory=self.cache, compute_capability=None
+        ).settings
+
+    def digests(self) -> Digests:
+        """Of weights, EMA and optimizer in the newest state."""
+        newest = self.checkpoints().list_states()[-1]
+        return newest.weights_sha256, newest.ema_sha256, newest.optimizer_sha256
+
+    def checkpoints(self) -> CheckpointStore:
+        settings = self.settings().storage
+        return CheckpointStore(open_store(settings.checkpoints_uri, settings.s3))
+
+
+class Control:
+    """A platform that asks to stop after some steps, and keeps the reports."""
+
+    def __init__(self, stop_after_steps: int | None = None) -> None:
+        self._left = stop_after_steps
+        self.reports: list[SegmentReport] = []
+
+    def stop_requested(self) -> bool:
+        if self._left is None:
+            return False
+        self._left -= 1
+        return self._left <= 0
+
+    def save_requested(self) -> bool:
+        return False
+
+    def report(self, report: SegmentReport) -> None:
+        self.reports.append(report)
+
+
+@dataclass(frozen=True)
+class ThreadWorld(World):
+    """Workers that are threads of one process; sums are made by the first."""
+
+    shared: dict[int, object] = field(default_factory=dict)
+    barrier: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
+
+    def add_over_workers(self, tensor: Tensor) -> None:
+        items = self.gather_objects(tensor.clone())
+        tensor.copy_(sum(items[1:], start=items[0].clone()))
+
+    def copy_from_first(self, tensor: Tensor) -> None:
+        tensor.copy_(self.gather_objects(tensor.clone())[0])
+
+    def gather_objects(self, item: object) -> list:  # type: ignore[type-arg, override]
+        self.barrier.wait()
+        self.shared[self.rank] = item
+        self.barrier.wait()
+        return [self.shared[rank] for rank in range(self.size)]
+
+
+def train(run: TinyRun, *changes: str, num_workers: int = 1, stop_after_steps: int | None = None) -> str:
+    """One attempt with threads as workers, from the newest state; how it ended."""
+    settings = run.settings(*changes)
+    preflight = check_run(settings, adopt=False)
+    attempt = start_attempt(
+        preflight, observe_resume_point(preflight, frozenset()), images_reached=0, cause=None
+    )
+    first = ThreadWorld(0, num_workers, CPU, {}, threading.Barrier(num_workers))
+
+    def work(rank: int) -> str:
+        try:
+            with open_segment(settings, attempt, replace(first, rank=rank)) as segment:
+                return run_segment(segment, Control(stop_after_steps if rank == 0 else None))
+        except BaseException:
+            first.barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        futures = [pool.submit(work, rank) for rank in range(num_workers)]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        for error in errors:
+            if not isinstance(error, threading.BrokenBarrierError):
+                raise error
+        return futures[0].result()
