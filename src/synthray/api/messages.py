@@ -75,7 +75,7 @@ def _describe(details: ErrorDetails, model: type[ApiModel]) -> str:
     path = _render_path(location)
     if kind == "extra_forbidden":
         parent = _model_at(model, location[:-1])
-        return describe_unknown_field(path, _yaml_fields(parent), list(_all_paths(model)))
+        return describe_unknown_field(path, _yaml_fields(parent), list(list_field_paths(model)))
     field = _field_at(model, location)
     if kind == "missing":
         example = f", for example {render_value(field.examples[0])}" if field and field.examples else ""
@@ -173,7 +173,8 @@ def _model_in(annotation: Any) -> type[ApiModel] | None:
     return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
 
 
-def _all_paths(model: type[ApiModel], prefix: str = "") -> Iterator[str]:
+def list_field_paths(model: type[ApiModel], prefix: str = "") -> Iterator[str]:
+    """The paths of all fields that a user writes, as they stand in YAML."""
     for field in model.model_fields.values():
         if field.alias == "status":
             continue
@@ -181,4 +182,4 @@ def _all_paths(model: type[ApiModel], prefix: str = "") -> Iterator[str]:
         yield path
         inner = _model_in(field.annotation)
         if inner:
-            yield from _all_paths(inner, f"{path}.")
+            yield from list_field_paths(inner, f"{path}.")

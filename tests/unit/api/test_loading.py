@@ -23,6 +23,52 @@ def refusal_of_text(path: Path, text: str | bytes) -> str:
     return caught.value.message.replace(str(path), "run.yaml")
 
 
+EVERY_FIELD = """\
+apiVersion: synthray.io/v1alpha1
+kind: TrainingRun
+metadata: {name: ranzcr-512}
+spec:
+  seed: 0
+  image: ""
+  dataset: {uri: s3://xray/ranzcr-512}
+  objectStorage: {endpointURL: "http://s3.storage:8333", region: us-east-1,
+    credentialsSecretName: s3-credentials, caBundleConfigMapName: ""}
+  model: {preset: unconditional-512, initFrom: ""}
+  diffusion: {predictionType: v_prediction, schedule: cosine, zeroTerminalSNR: true}
+  augmentation: {horizontalFlip: false}
+  optimization: {epochs: 220, globalBatchSize: 64, microBatchSize: 4, learningRate: 1.0e-4, precision: auto}
+  reduction: exact
+  workers:
+    replicas: 4
+    minReplicas: 1
+    maxReplicas: 8
+    gpu: {product: Quadro-RTX-6000, perWorker: 1}
+    cpu: "4"
+    threads: 1
+    memory: 16Gi
+  checkpoints:
+    uri: s3://xray/runs/ranzcr-512
+    maxWorkAtRiskSeconds: 600
+    keep: {states: 3, modelsEveryNthEpoch: 1, best: 1}
+  previews: {seeds: [1, 2, 3, 4], everyEpochs: 1, steps: 50}
+  suspend: false
+  backoffLimit: 6
+  ttlSecondsAfterFinished: null
+"""
+
+
+def test_the_run_that_the_design_shows_loads_and_says_the_same_when_written_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(EVERY_FIELD)
+    run = load_training_run(path)
+    document = run.model_dump(mode="json")
+    assert build_training_run(document) == run
+    (written,) = parse_yaml(EVERY_FIELD, "run.yaml")
+    for room, value in written["spec"].items():
+        there = document["spec"][room]
+        assert {**there, **value} == there if isinstance(value, dict) else there == value
+
+
 def test_what_is_left_out_has_its_default(load: Load) -> None:
     spec = load().spec
     assert spec.optimization.learning_rate == 1e-4
