@@ -34,6 +34,14 @@ def test_writes_one_jpeg_per_row_of_train_csv(tmp_path: Path) -> None:
     assert len(rows) == 6
 
 
+def test_each_row_of_train_csv_has_the_labels_of_its_own_picture(tmp_path: Path) -> None:
+    rows = {row["StudyInstanceUID"]: row for row in _rows(_write(tmp_path, num_images=8))}
+    for image in plan_phantom(num_images=8, size_px=96, seed=0):
+        labels = {label for label in LABELS if rows[image.uid][label] == "1"}
+        assert labels == draw_study(image, 0)[0].labels
+        assert rows[image.uid]["PatientID"] == image.patient_id
+
+
 def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
     alone = _write(tmp_path / "alone", workers=1, num_images=18)
     together = _write(tmp_path / "together", workers=2, num_images=18)
