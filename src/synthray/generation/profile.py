@@ -69,14 +69,19 @@ def _set_flags(values: tuple[object, ...]) -> None:
 
 @contextmanager
 def _flags_and_threads(profile: Profile) -> Iterator[None]:
+    # Training on a GPU asks for deterministic algorithms; drawing must not differ inside and outside of it.
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
     flags = tuple(getattr(owner, attribute) for owner, attribute, _ in _PINNED_FLAGS)
     try:
         _set_flags(tuple(pinned for _, _, pinned in _PINNED_FLAGS))
+        torch.use_deterministic_algorithms(False)
         torch.set_num_threads(profile.threads)
         yield
     finally:
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         _set_flags(flags)
 
 

@@ -39,6 +39,8 @@ def global_settings() -> tuple[object, ...]:
         backends.cuda.math_sdp_enabled(),
         backends.cuda.mem_efficient_sdp_enabled(),
         torch.is_inference_mode_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
     )
 
 
@@ -69,17 +71,22 @@ def test_everything_is_put_back_even_after_a_failure(unet: UNet2DModel) -> None:
     attention = [module for module in unet.modules() if isinstance(module, Attention)]
     for layer in attention:
         layer.set_processor(AttnProcessor())
+    torch.use_deterministic_algorithms(True, warn_only=True)
     before = global_settings()
 
     def fail() -> None:
         with pinned(replace(STRICT_1, threads=3), unet):
             assert torch.get_num_threads() == 3
+            assert not torch.are_deterministic_algorithms_enabled()
             assert all(isinstance(layer.processor, AttnProcessor2_0) for layer in attention)
             raise KeyError
 
-    with pytest.raises(KeyError):
-        fail()
-    assert global_settings() == before
+    try:
+        with pytest.raises(KeyError):
+            fail()
+        assert global_settings() == before
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert unet.training
     assert all(isinstance(layer.processor, AttnProcessor) for layer in attention)
 
