@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from synthray.cli.output import JsonOption, people, print_document
+from synthray.cli.output import JsonOption, people, print_document, results
 from synthray.errors import VerificationFailed
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def status(run: RunPlace, json: JsonOption = False) -> None:
         print_document(document)
         return
     for name, value in document.items():
-        people.print(f"{name.replace('_', ' '):>24}  {value}")
+        results.print(f"{name.replace('_', ' '):>24}  {value}")
 
 
 def list_checkpoints(run: RunPlace, json: JsonOption = False) -> None:
@@ -70,7 +70,7 @@ def list_checkpoints(run: RunPlace, json: JsonOption = False) -> None:
         table.add_row(*_columns(entry, ", ".join(entry["problems"])))
     for entry in document["ignored"]:
         table.add_row(*_columns(entry, "ignored: not on the accepted chain of attempts"))
-    people.print(table)
+    results.print(table)
 
 
 def _columns(entry: dict[str, Any], problem: str) -> list[str]:
@@ -95,10 +95,11 @@ def show(run: RunPlace, epoch: EpochOption = None, json: JsonOption = False) -> 
     if json:
         print_document(document)
         return
+    parts = document.pop("parts")
     for name, value in document.items():
-        if name == "parts":
-            value = "".join(f"\n  {part['bytes']:>12}  {part['uri']}" for part in value)
-        people.print(f"[bold]{name}[/bold] {value}")
+        results.print(f"[bold]{name}[/bold] {value}", soft_wrap=True)
+    for part in parts:
+        results.print(f"{part['bytes']:>12}  {part['uri']}", soft_wrap=True)
 
 
 def verify(run: RunPlace, epoch: EpochOption = None, json: JsonOption = False) -> None:

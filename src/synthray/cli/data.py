@@ -1,11 +1,12 @@
 """`synthray phantom` and `synthray prepare`: images in, shards out."""
 
 import os
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from synthray.cli.output import JsonOption, people, print_document
+from synthray.cli.output import JsonOption, counting, people, print_document
 
 
 def register(app: typer.Typer) -> None:
@@ -15,27 +16,24 @@ def register(app: typer.Typer) -> None:
 
 
 def phantom(
-    destination: Annotated[
-        str, typer.Argument(metavar="DEST", help="Local directory or s3://bucket/prefix.")
-    ],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Local folder or s3://bucket/prefix.")],
     images: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 2000,
     size: Annotated[int, typer.Option(min=128, max=4096, help="Typical side in pixels.")] = 1024,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds draw equal images.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Draw procedural chest X-rays in RANZCR's layout: train/<uid>.jpg and a train.csv whose labels are true."""
+    """Draw procedural chest X-rays in RANZCR's layout: images, and a train.csv whose labels are true."""
     from synthray.data.phantom import write_phantom_dataset
     from synthray.storage import open_store, s3_settings_from_environment
 
     store = open_store(destination, s3_settings_from_environment(os.environ))
-    report = write_phantom_dataset(
-        store, num_images=images, size_px=size, seed=seed, workers=os.cpu_count() or 1
-    )
-    people.print(
-        f"{images} images in {store.uri}; next: synthray prepare {destination} {destination}-512 --size 512"
-    )
+    with counting("drawing") as progress:
+        report = write_phantom_dataset(
+            store, num_images=images, size_px=size, seed=seed, workers=os.cpu_count() or 1, progress=progress
+        )
+    people.print(f"{report.num_images} images of {report.num_patients} patients are in {destination}")
     if json:
-        print_document({"uri": store.uri, "report": report})
+        print_document({"uri": destination, **asdict(report)})
 
 
 def prepare(
@@ -52,12 +50,34 @@ def prepare(
     from synthray.storage import open_store, s3_settings_from_environment
 
     settings = s3_settings_from_environment(os.environ)
-    report = prepare_dataset(
-        open_store(source, settings),
-        open_store(destination, settings),
-        size_px=size,
-        channels=channels,
-        holdout=holdout,
-        max_bad=max_bad,
+    with counting("preparing") as progress:
+        report = prepare_dataset(
+            open_store(source, settings),
+            open_store(destination, settings),
+            size_px=size,
+            channels=channels,
+            holdout=holdout,
+            max_bad=max_bad,
+            progress=lambda state: progress(state.num_done, state.num_images),
+        )
+    description = report.description
+    people.print(
+        f"{description.num_train} images to train on and {description.num_holdout} held out are in "
+        f"{destination}; {len(report.skipped)} left out"
     )
-    del report
+    for skipped in report.skipped:
+        people.print(f"  {skipped.source}: {skipped.reason} ({skipped.detail})", soft_wrap=True)
+    if json:
+        print_document(
+            {
+                "uri": destination,
+                "digest": description.digest,
+                "num_train": description.num_train,
+                "num_holdout": description.num_holdout,
+                "num_shards": len(description.shards),
+                "skipped": [
+                    {"source": one.source, "reason": one.reason, "detail": one.detail}
+                    for one in report.skipped
+                ],
+            }
+        )

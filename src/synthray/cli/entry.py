@@ -41,24 +41,25 @@ def run(arguments: list[str]) -> int:
     """Run one command; the exit code."""
     try:
         result = typer.main.get_command(app)(args=arguments, prog_name="synthray", standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return error.exit_code
     except BrokenPipeError:
         # The reader of our output went away: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SynthrayError as error:
-        return _complain(error)
-    except ModuleNotFoundError as error:
-        return _complain(_missing_extra(error))
-    except OSError as error:
-        return _complain(_foreseen_os_error(error))
+    except (SynthrayError, ModuleNotFoundError, OSError) as error:
+        return _complain(_foreseen(error))
     return result if isinstance(result, int) else 0
+
+
+def _foreseen(error: SynthrayError | ModuleNotFoundError | OSError) -> SynthrayError:
+    """The failure in our terms; what nobody foresaw is raised again and keeps its traceback."""
+    if isinstance(error, SynthrayError):
+        return error
+    return _missing_extra(error) if isinstance(error, ModuleNotFoundError) else _foreseen_os_error(error)
 
 
 def _complain(error: SynthrayError) -> int:

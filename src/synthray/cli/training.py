@@ -1,13 +1,18 @@
 """`synthray train`, `status` and `explain`: a run from its file to its end."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synthray.api.names import METRICS_PORT
-from synthray.cli.output import JsonOption, people, print_document
+from synthray.cli.output import JsonOption, people, print_document, results
+from synthray.errors import SynthrayError
+
+if TYPE_CHECKING:
+    from synthray.api.v1alpha1 import TrainingRun
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="A TrainingRun.")]
 SetOption = Annotated[
@@ -16,6 +21,7 @@ SetOption = Annotated[
 ]
 DEFAULT_CACHE = Path("~/.cache/synthray").expanduser()
 EXIT_INTERRUPTED = 130
+_EXPLAIN_DEADLINE_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +74,54 @@ def train(
     return EXIT_INTERRUPTED if end.verdict is Verdict.STOPPED else 0
 
 
-def explain(run_file: RunFile, changes: SetOption = None, json: JsonOption = False) -> None:
-    """Say what a run needs and costs: parameters, memory, checkpoints, steps, time."""
-    raise NotImplementedError((run_file, changes, json))
+def explain(
+    run_file: RunFile,
+    changes: SetOption = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Training images; else the dataset is asked.")
+    ] = None,
+    images_per_second: Annotated[
+        float | None, typer.Option(min=1e-6, help="Throughput, for the time that it takes.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what a run needs and costs: parameters, memory, checkpoints, steps, time. Starts nothing."""
+    from synthray.api.loading import load_training_run
+    from synthray.api.v1alpha1 import resolve_architecture
+    from synthray.training.explain import (
+        build_cost_document,
+        describe_cost,
+        expect_precision,
+        measure_network,
+        plan_cost,
+    )
+
+    run = load_training_run(run_file, changes or [])
+    spec = run.spec
+    size = measure_network(
+        resolve_architecture(spec.model), spec.optimization.micro_batch_size, expect_precision(spec)
+    )
+    train_images = images or _count_images(run)
+    cost = plan_cost(run, size, train_images=train_images, images_per_second=images_per_second)
+    if json:
+        print_document(build_cost_document(cost))
+        return
+    for label, sentence in describe_cost(cost).items():
+        results.print(f"{label:>18}  {sentence}", soft_wrap=True)
+
+
+def _count_images(run: "TrainingRun") -> int | None:
+    """The dataset's training images, if it can be reached from here."""
+    from synthray.data.dataset import read_description
+    from synthray.storage import open_store, s3_settings_from_environment
+
+    storage = run.spec.object_storage
+    settings = s3_settings_from_environment(
+        os.environ, endpoint_url=storage.endpoint_url, region=storage.region
+    )
+    settings = replace(settings, deadline_seconds=_EXPLAIN_DEADLINE_SECONDS)
+    try:
+        return read_description(open_store(run.spec.dataset.uri, settings)).num_train
+    except SynthrayError as error:
+        people.print(f"note: {error.message}; without it, steps and times are left out (--images tells them)")
+        return None

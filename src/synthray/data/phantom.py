@@ -7,6 +7,7 @@ import torch.
 
 import csv
 import io
+import json
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -15,8 +16,9 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ from synthray.storage import ObjectStore
 UID_ROOT = "1.2.826.0.1.3680043.8.498."
 BROKEN_ONE_IN = 100
 BREAKAGES = ("empty", "truncated", "text")
+_DONE_KEY = "phantom.json"
 _IMAGES_PER_TASK = 8
 _TASKS_AHEAD_PER_WORKER = 3
 _JPEG_QUALITY = 88
@@ -91,9 +94,17 @@ def write_phantom_dataset(
 
     The longer side of most images is 0.6-1.0 times `size_px`, of one in twelve up to 1.46 times; one image
     in a hundred is broken. With the same libraries, equal arguments write equal bytes for any `workers`.
-    `progress` gets (images written, images in all).
+    `progress` gets (images written, images in all). What is there already is not drawn again.
     """
-    images = plan_phantom(num_images=num_images, size_px=size_px, seed=seed)
+    arguments = {"num_images": num_images, "size_px": size_px, "seed": seed}
+    done = _read_done(store)
+    if done is not None:
+        if done["arguments"] != arguments:
+            raise InvalidInput(
+                f"{store.uri} holds phantoms of other arguments ({done['arguments']}); choose another DEST"
+            )
+        return PhantomReport(**done["report"])
+    images = plan_phantom(**arguments)
     written_bytes, labels = 0, list[frozenset[str]]()
     for image, content, image_labels in _draw_all(images, seed=seed, workers=workers):
         store.write(f"train/{image.uid}.jpg", content)
@@ -102,13 +113,23 @@ def write_phantom_dataset(
         if progress is not None:
             progress(len(labels), num_images)
     store.write("train.csv", build_table(images, labels))
-    return PhantomReport(
+    report = PhantomReport(
         num_images=num_images,
         num_patients=len({image.patient for image in images}),
         num_broken=sum(image.breakage is not None for image in images),
         written_bytes=written_bytes,
         label_counts=dict(Counter(label for found in labels for label in sorted(found))),
     )
+    store.write(_DONE_KEY, json.dumps({"arguments": arguments, "report": asdict(report)}).encode())
+    return report
+
+
+def _read_done(store: ObjectStore) -> dict[str, Any] | None:
+    """What a finished call left, so that the same call again draws nothing."""
+    if store.stat(_DONE_KEY) is None:
+        return None
+    document: dict[str, Any] = json.loads(store.read(_DONE_KEY))
+    return document
 
 
 def plan_phantom(*, num_images: int, size_px: int, seed: int) -> tuple[PhantomImage, ...]:

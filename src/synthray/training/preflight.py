@@ -62,8 +62,8 @@ def _check_fits(settings: RunSettings, description: DatasetDescription) -> None:
     if description.image_size_px != architecture.resolution_px:
         raise InvalidInput(
             f"spec.model has resolution={architecture.resolution_px} and the images of {uri} have "
-            f"{description.image_size_px} px; prepare them with --size {architecture.resolution_px} or choose "
-            "another model",
+            f"{description.image_size_px} px; prepare them with --size {architecture.resolution_px} or "
+            "choose another model",
             reason=Reason.DATASET_MISMATCH,
         )
     if description.channels != architecture.channels:

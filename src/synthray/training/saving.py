@@ -7,6 +7,7 @@ waits for it.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from synthray.checkpoints.layout import TensorSpec
 from synthray.checkpoints.requests import RetentionPolicy, RunContext, SaveRequest
@@ -88,6 +89,7 @@ class SaveDesk:
     def _copy_and_commit(self, state: TrainingState, *, model: bool) -> None:
         self._saver.begin(None)
         state.copy_out(self._saver.buffers)
+        state.ledger = replace(state.ledger, saved=time.time())
         history = state.ledger.history
         request = SaveRequest(
             images_seen=state.images_seen,

@@ -20,7 +20,8 @@ from synthray.data.order import SampleOrder
 from synthray.data.reader import SampleReader
 from synthray.diffusion.schedule import NoiseSchedule, build_schedule
 from synthray.diffusion.unet import init_unet
-from synthray.errors import Reason, VerificationFailed
+from synthray.errors import InvalidInput, Reason, VerificationFailed
+from synthray.generation.models import load_model
 from synthray.storage import ObjectStore, open_store
 from synthray.training.batches import NoiseSource
 from synthray.training.ledger import FaultRecord, Ledger, after_restart
@@ -85,7 +86,11 @@ def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) 
         module, settings.optimizer, initial_loss_scale(settings.precision), Ledger(time.time(), time.time())
     )
     store = open_store(places.checkpoints_uri, places.s3)
-    resume(state, attempt, store, world)
+    if attempt.resumes_from is not None:
+        _resume(state, attempt.resumes_from, store, world)
+    elif settings.init_from:
+        _start_from(state, settings, world)
+    _book_start(state, attempt)
     reader = SampleReader(dataset, dataset_store, cache, table=dataset.train, known_bad=state.bad_samples)
     holdout_reader = SampleReader(dataset, dataset_store, cache, table=dataset.holdout)
     engine = StepEngine(
@@ -140,17 +145,30 @@ def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
     )
 
 
-def resume(
-    state: TrainingState,
-    attempt: AttemptSettings,
-    store: ObjectStore,
-    world: World,
-) -> None:
-    """Bring `state` to where the attempt goes on from, and book the restart."""
-    if attempt.resumes_from is not None:
-        if world.rank == 0:
-            _load(state, CheckpointStore(store), attempt.resumes_from)
-        state.copy_from_first(world)
+def _resume(state: TrainingState, name: str, store: ObjectStore, world: World) -> None:
+    if world.rank == 0:
+        _load(state, CheckpointStore(store), name)
+    state.copy_from_first(world)
+
+
+def _start_from(state: TrainingState, settings: RunSettings, world: World) -> None:
+    """Begin with another model's weights, as weights and as their moving average."""
+    if world.rank == 0:
+        model = load_model(settings.init_from, settings.storage.s3)
+        theirs = {name: tuple(weight.shape) for name, weight in model.unet.named_parameters()}
+        if theirs != state.flat.shapes:
+            raise InvalidInput(
+                f"spec.model.initFrom={settings.init_from} is no network of spec.model's shape; name a model "
+                "of the same shape, or give spec.model the fields of that one"
+            )
+        for name, weight in model.unet.named_parameters():
+            state.flat.view(state.flat.values, name).copy_(weight.detach())
+        state.ema.copy_(state.flat.values)
+    state.copy_from_first(world)
+
+
+def _book_start(state: TrainingState, attempt: AttemptSettings) -> None:
+    """Write into the ledger that an attempt began, and what had ended the one before."""
     now = time.time()
     fault = None
     if attempt.fault_kind:
