@@ -31,10 +31,11 @@ class ChildProcess:
         self._started = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
-        self._keeper = threading.Thread(
+        # An event, since Ctrl-C during Thread.join makes Python 3.11 believe that the thread has ended.
+        self._ended = threading.Event()
+        threading.Thread(
             target=self._keep, args=(list(arguments), folder, log, dict(environment)), daemon=True
-        )
-        self._keeper.start()
+        ).start()
         self._started.wait()
         if self._failure is not None:
             raise self._failure
@@ -47,20 +48,18 @@ class ChildProcess:
     @property
     def is_alive(self) -> bool:
         """Whether it still runs."""
-        return self._keeper.is_alive()
+        return not self._ended.is_set()
 
     def stop(self, *, grace_seconds: float) -> None:
         """Ask it to end, and make it end after the grace."""
         self._running().terminate()
-        self._keeper.join(grace_seconds)
-        if self._keeper.is_alive():
+        if not self._ended.wait(grace_seconds):
             self._running().kill()
-            self._keeper.join()
+            self._ended.wait()
 
     def wait(self, timeout_seconds: float) -> bool:
         """Whether it ended within the time."""
-        self._keeper.join(timeout_seconds)
-        return not self._keeper.is_alive()
+        return self._ended.wait(timeout_seconds)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -85,3 +84,4 @@ class ChildProcess:
         finally:
             self._started.set()
         self._process.wait()
+        self._ended.set()

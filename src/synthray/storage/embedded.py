@@ -34,7 +34,8 @@ DEFAULT_BUCKET = "xray"
 _START_SECONDS = 60.0
 _START_TRIES = 3
 _PROBE_SECONDS = 2.0
-_GRACE_SECONDS = 10.0
+_PROBE_EVERY_SECONDS = 0.05
+_GRACE_SECONDS = 3.0  # it loses nothing by being killed, it only ends its log in order
 _LOG_TAIL_LINES = 15
 
 
@@ -132,17 +133,17 @@ class EmbeddedS3:
         settings = replace(s3_settings_from_environment(self.environment), deadline_seconds=_PROBE_SECONDS)
         store = open_store(f"s3://{self._bucket}", settings)
         deadline = time.monotonic() + _START_SECONDS
-        while self._child().is_alive:
+        why = "nobody listens"
+        while not self._child().wait(_PROBE_EVERY_SECONDS):
+            if time.monotonic() > deadline:
+                message = f"the embedded S3 server was not ready within {_START_SECONDS:g} s ({why})"
+                raise Unavailable(self._obituary(message))
+            if is_free_port(self._port):
+                continue
             try:
                 check_conditional_writes(store)
             except (Unavailable, NotFound, InvalidInput) as error:
-                # While it starts, connections are refused, then the bucket is missing or the key unknown.
-                if time.monotonic() > deadline:
-                    why = (
-                        f"the embedded S3 server was not ready within {_START_SECONDS:g} s ({error.message})"
-                    )
-                    raise Unavailable(self._obituary(why)) from error
-                self._child().wait(0.05)
+                why = error.message  # while it starts, the bucket may be missing or the key unknown
             else:
                 return True
         return False

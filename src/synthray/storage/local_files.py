@@ -15,7 +15,17 @@ UNFINISHED_PREFIX = ".synthray-unfinished-"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
-_MISSHAPEN = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOTEMPTY, errno.EEXIST, errno.EFBIG}
+_MISSHAPEN = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.ENOTEMPTY,
+    errno.EEXIST,
+    errno.EFBIG,
+}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 # A delete elsewhere may remove a folder that became empty between its making and its use here.
 _FOLDER_RACE_TRIES = 16

@@ -49,6 +49,7 @@ def build_arguments(
         "-s3.autoCreateBucket=false",  # a misspelt bucket is missing here as it would be elsewhere
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
+        "-volume.preStopSeconds=0",  # nobody else needs time to notice that it stops
         "-master.telemetry=false",  # it is on by default
         "-admin.ui=false",
         "-webdav=false",
