@@ -121,6 +121,7 @@ class Saver:
             if self._underway is not None:
                 raise RuntimeError("commit() while the buffer is busy; call begin() first")
             if self._process.poll() is not None:
+                self._hang_up()
                 self._process = self._start_uploader()
             self._underway = _Underway(request, time.monotonic() - self._copy_started)
         self._send(order)
@@ -140,9 +141,7 @@ class Saver:
         """End the uploader, giving up a save under way, and let go of the memory."""
         if self.busy:
             self._process.kill()
-        if self._process.stdin:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
+        self._hang_up()
         try:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -175,6 +174,12 @@ class Saver:
         )
         self._reader.start()
         return process
+
+    def _hang_up(self) -> None:
+        """End the uploader's input."""
+        if self._process.stdin:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def _send(self, line: bytes) -> None:
         stdin = self._process.stdin
