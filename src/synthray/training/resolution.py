@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthray.api.digests import config_digest
+from synthray.api.quantities import parse_quantity
 from synthray.api.v1alpha1 import TrainingRun, TrainingRunSpec, resolve_architecture
 from synthray.storage import s3_settings_from_environment
 from synthray.training.learning_rate import LearningRateSchedule
@@ -23,8 +24,6 @@ from synthray.training.settings import (
     RunSettings,
     StorageSettings,
 )
-
-DEFAULT_CACHE_MAX_BYTES = 20 * 2**30
 
 
 @dataclass(frozen=True)
@@ -128,5 +127,5 @@ def _storage(spec: TrainingRunSpec, environ: Mapping[str, str], cache_directory:
         dataset_uri=spec.dataset.uri,
         checkpoints_uri=spec.checkpoints.uri,
         cache_directory=str(cache_directory),
-        cache_max_bytes=DEFAULT_CACHE_MAX_BYTES,
+        cache_max_bytes=int(parse_quantity(spec.workers.cache_size)),
     )

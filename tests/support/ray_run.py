@@ -1,0 +1,110 @@
+"""A real `synthray train` in a process of its own, and ways to kill parts of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tiny_run import TinyRun
+
+SYNTHRAY = str(Path(sys.executable).with_name("synthray"))
+DEADLINE_SECONDS = 180.0
+
+
+class Training:
+    """`synthray train` of a tiny run; use as a context manager, so that nothing outlives a test."""
+
+    def __init__(self, run: TinyRun, *arguments: str, port: int, environment: Mapping[str, str]) -> None:
+        self._port = port
+        self._log = run.file.with_suffix(f".{time.monotonic_ns()}.log")
+        command = [SYNTHRAY, "train", str(run.file), "--cache", str(run.cache), "--metrics-port", str(port)]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> "Training":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill_everything()
+
+    @property
+    def log(self) -> str:
+        """What the command printed."""
+        return self._log.read_text()
+
+    def progress(self) -> dict[str, Any] | None:
+        """`/progress`, once somebody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/progress", timeout=5) as answer:
+                document: dict[str, Any] = json.load(answer)
+                return document
+        except (urllib.error.URLError, OSError, ValueError):
+            return None
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first progress that fulfils `condition`."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            progress = self.progress()
+            if progress is not None and condition(progress):
+                return progress
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log}"
+            select_nothing(0.1)
+        raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {self.progress()}\n{self.log}")
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def kill_worker(self, rank: int) -> None:
+        """SIGKILL one worker."""
+        os.kill(
+            self.wait_for(lambda p: len(p["workers"]["ranks"]) > rank)["workers"]["ranks"][rank][
+                "process_id"
+            ],
+            signal.SIGKILL,
+        )
+
+    def kill_driver(self) -> None:
+        """SIGKILL the command alone; what it started must end by itself."""
+        children = self._descendants()
+        self.process.kill()
+        self.process.wait()
+        gone, alive = psutil.wait_procs(children, timeout=60)
+        assert not alive, f"outlived the driver: {[process.cmdline()[:3] for process in alive]}"
+
+    def kill_everything(self) -> None:
+        """SIGKILL the command and all that it started."""
+        children = self._descendants()
+        self.process.kill()
+        self.process.wait()
+        for child in children:
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(children, timeout=60)
+
+    def _descendants(self) -> list[psutil.Process]:
+        if self.process.poll() is not None:
+            return []
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def select_nothing(seconds: float) -> None:
+    """Let others run while a condition is polled."""
+    time.sleep(seconds)
