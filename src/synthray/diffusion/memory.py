@@ -28,7 +28,7 @@ _BLOCK_BYTES = 512
 def count_parameters(architecture: UNetArchitecture) -> int:
     """How many numbers the network learns; nothing is allocated."""
     with torch.device("meta"):
-        return sum(int(parameter.numel()) for parameter in build_unet(architecture).parameters())
+        return sum(parameter.numel() for parameter in build_unet(architecture).parameters())
 
 
 def estimate_training_memory_bytes(
@@ -41,10 +41,11 @@ def estimate_training_memory_bytes(
     """
     half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
     shape = (micro_batch_size, architecture.channels, architecture.resolution_px, architecture.resolution_px)
+    memory = _PeakMemory()
     with FakeTensorMode():
         unet = build_unet(architecture)
         _prepare(unet, in_half=half is not None)
-        with _PeakMemory() as memory:
+        with memory:
             images, noisy = torch.empty(shape), torch.empty(shape)
             timesteps = torch.zeros(micro_batch_size, dtype=torch.int64)
             with torch.autocast("cpu", dtype=half, enabled=half is not None):

@@ -41,6 +41,10 @@ def test_timesteps_start_at_pure_noise_and_fall(num_steps: int) -> None:
     assert (timesteps[1:] < timesteps[:-1]).all()
 
 
+def test_timesteps_stay_even_where_the_steps_do_not_divide_the_schedule() -> None:
+    assert trailing_timesteps(1000, 7).tolist() == [999, 856, 713, 570, 428, 285, 142]
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @given(num_steps=st.integers(1, 60), eta=st.sampled_from([0.0, 0.5, 1.0]))
@@ -87,6 +91,18 @@ def test_a_seed_is_an_image_and_another_seed_another() -> None:
     output = torch.zeros(1, 8, 8)
     assert torch.equal(advance(first, output).sample, advance(again, output).sample)
     assert not torch.equal(advance(first, output).sample, advance(other, output).sample)
+
+
+def test_a_stochastic_sampler_adds_the_noise_of_that_step_and_none_at_the_end() -> None:
+    state = start_image(plan_sampling("ddpm", ZERO_SNR, "sample", 3), 5, (1, 8, 8), CPU)
+    for step in range(3):
+        coefficients = state.plan.steps[step]
+        after = advance(state, torch.zeros(1, 8, 8))
+        noise = torch.from_numpy(image_noise(5, step + 1, (1, 8, 8)))
+        expected = coefficients.sample * state.sample + coefficients.noise * noise
+        assert torch.allclose(after.sample, expected, atol=1e-6)
+        assert (coefficients.noise == 0) == (step == 2)
+        state = after
 
 
 @pytest.mark.parametrize("num_steps", [0, 1001])
