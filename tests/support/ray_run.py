@@ -63,7 +63,7 @@ class Training:
             if progress is not None and condition(progress):
                 return progress
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log}"
-            select_nothing(0.1)
+            time.sleep(0.1)
         raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {self.progress()}\n{self.log}")
 
     def wait(self) -> int:
@@ -72,19 +72,15 @@ class Training:
 
     def kill_worker(self, rank: int) -> None:
         """SIGKILL one worker."""
-        os.kill(
-            self.wait_for(lambda p: len(p["workers"]["ranks"]) > rank)["workers"]["ranks"][rank][
-                "process_id"
-            ],
-            signal.SIGKILL,
-        )
+        progress = self.wait_for(lambda progress: len(progress["workers"]["ranks"]) > rank)
+        os.kill(progress["workers"]["ranks"][rank]["process_id"], signal.SIGKILL)
 
     def kill_driver(self) -> None:
         """SIGKILL the command alone; what it started must end by itself."""
         children = self._descendants()
         self.process.kill()
         self.process.wait()
-        gone, alive = psutil.wait_procs(children, timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive, f"outlived the driver: {[process.cmdline()[:3] for process in alive]}"
 
     def kill_everything(self) -> None:
@@ -103,8 +99,3 @@ class Training:
         if self.process.poll() is not None:
             return []
         return psutil.Process(self.process.pid).children(recursive=True)
-
-
-def select_nothing(seconds: float) -> None:
-    """Let others run while a condition is polled."""
-    time.sleep(seconds)

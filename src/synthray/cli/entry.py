@@ -4,14 +4,17 @@ Foreseen failures become one line on standard error and their exit code; a trace
 """
 
 import errno
+import logging
 import os
 import sys
 from typing import NoReturn
 
 import click
 import typer
+from rich.logging import RichHandler
 
 from synthray.cli import checkpoints, data, generation, storage, training
+from synthray.cli.output import people
 from synthray.errors import InvalidInput, Reason, SynthrayError, Unavailable
 
 EXIT_INTERRUPTED = 130
@@ -34,7 +37,14 @@ storage.register(app)
 
 def main() -> NoReturn:
     """The console script."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_log_handler()])
+    logging.getLogger("synthray").setLevel(logging.INFO)
     sys.exit(run(sys.argv[1:]))
+
+
+def _log_handler() -> logging.Handler:
+    """Log lines for people, on the console that also shows progress, so that neither tears the other."""
+    return RichHandler(console=people, show_time=False, show_level=False, show_path=False, keywords=[])
 
 
 def run(arguments: list[str]) -> int:

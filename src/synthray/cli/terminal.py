@@ -38,7 +38,7 @@ class ProgressDisplay:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
         if not self._console.is_terminal and self._plain:
-            self._console.print(self._plain)
+            self._console.print(self._plain, soft_wrap=True)
 
     def show(self, snapshot: RunSnapshot) -> None:
         """Show the newest snapshot."""
@@ -50,7 +50,7 @@ class ProgressDisplay:
         if self._console.is_terminal or line == self._plain:
             return
         if time.monotonic() - self._plain_at > _PLAIN_LINE_SECONDS:
-            self._console.print(line)
+            self._console.print(line, soft_wrap=True)
             self._plain_at = time.monotonic()
             self._plain = ""
         else:

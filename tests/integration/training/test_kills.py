@@ -2,6 +2,7 @@
 
 import random
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from uuid import uuid4
 
@@ -16,8 +17,6 @@ LONG = ("--set", EPOCHS, "--set", "spec.checkpoints.maxWorkAtRiskSeconds=10")
 
 @pytest.fixture
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
