@@ -4,6 +4,7 @@ Each object costs as few requests as it can: no HEAD before a GET, one PUT up to
 uploaded piece by piece, without a copy of the data. Coroutines of the connection's loop; names are full keys.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -11,12 +12,14 @@ from typing import Any, TypeVar
 from synthray.errors import SynthrayError, Unavailable
 from synthray.storage.objects import CHUNK_BYTES, ObjectInfo, wrong_size
 from synthray.storage.s3_body import Body
-from synthray.storage.s3_connection import Answer, Exchange, S3Connection
+from synthray.storage.s3_connection import Answer, Exchange, S3Connection, together
 from synthray.storage.s3_failures import Failure, Meaning, explain_failure, refusal
 
 T = TypeVar("T")
 
 _UPLOAD_TRIES = 3
+_PIECES_AT_ONCE = 4
+_ABORT_SECONDS = 5.0
 
 
 class S3Bucket:
@@ -131,22 +134,29 @@ class S3Bucket:
         await self._ask("delete", names[0], send)
 
     async def _upload(self, name: str, data: memoryview) -> bool:
-        """Upload piece after piece; False if the upload vanished, as after a lost answer to its end."""
+        """Upload in pieces; False if the upload vanished, as after a lost answer to its end."""
         begun = await self._plain("create_multipart_upload", name)
         upload = {"UploadId": begun["UploadId"]}
-        try:
-            parts = []
-            for number, start in enumerate(range(0, len(data), CHUNK_BYTES), start=1):
-                piece = data[start : start + CHUNK_BYTES]
+        turns = asyncio.Semaphore(_PIECES_AT_ONCE)
+        parts: dict[int, str] = {}
+
+        async def send_piece(number: int) -> None:
+            async with turns:
+                piece = data[(number - 1) * CHUNK_BYTES : number * CHUNK_BYTES]
                 sent = await self._send_body(piece, "upload_part", name, PartNumber=number, **upload)
-                parts.append({"PartNumber": number, "ETag": sent["ETag"]})
-            await self._plain("complete_multipart_upload", name, MultipartUpload={"Parts": parts}, **upload)
+                parts[number] = sent["ETag"]
+
+        try:
+            await together([send_piece(number) for number in range(1, -(-len(data) // CHUNK_BYTES) + 1)])
+            listed = {"Parts": [{"PartNumber": number, "ETag": parts[number]} for number in sorted(parts)]}
+            await self._plain("complete_multipart_upload", name, MultipartUpload=listed, **upload)
         except Answer:
             return False
         except BaseException:
             # Best effort: what it leaves is removed by the bucket's rule for unfinished uploads.
-            with suppress(SynthrayError, Answer):
-                await self._plain("abort_multipart_upload", name, **upload)
+            with suppress(SynthrayError, Answer, TimeoutError):
+                async with asyncio.timeout(_ABORT_SECONDS):
+                    await self._plain("abort_multipart_upload", name, **upload)
             raise
         return True
 
