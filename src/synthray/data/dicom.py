@@ -38,11 +38,6 @@ class DicomPicture:
     patient: str | None
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes have the preamble of DICOM part 10."""
-    return data[128:132] == b"DICM"
-
-
 def decode_dicom(data: bytes, *, size_px: int, channels: int) -> DicomPicture:
     """The framed picture of a DICOM file's bytes; raises Undecodable."""
     if _DEFLATED_SYNTAX in data[:_FILE_META_BYTES]:

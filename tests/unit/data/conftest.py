@@ -43,7 +43,7 @@ def prepare_tiny(source: ObjectStore, destination: ObjectStore) -> PrepareTiny:
     def prepare_images(num_images: int = 12, **arguments: object) -> tuple[Dataset, ObjectStore]:
         for number in range(num_images):
             source.write(f"{number:03d}.jpg", image_bytes(grey_image(number)))
-        wanted: dict[str, object] = {"size_px": 16, "holdout": 0.0, "workers": 1, "shard_bytes": 10_000}
+        wanted: dict[str, object] = {"size_px": 16, "holdout": 0.0, "workers": 1, "shard_bytes": 5_000}
         prepare(source, destination, **(wanted | arguments))  # type: ignore[arg-type]
         return read_dataset(destination), destination
 

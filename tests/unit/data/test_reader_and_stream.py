@@ -158,7 +158,7 @@ def test_a_sample_damaged_in_storage_is_reported_by_shard_and_key(prepare_tiny: 
 def test_a_shard_cut_short_in_storage_costs_only_the_samples_behind_the_cut(
     prepare_tiny: PrepareTiny,
 ) -> None:
-    dataset, store = prepare_tiny(6)
+    dataset, store = prepare_tiny(6, shard_bytes=10**6)
     path = dataset.description.shards[0].path
     store.write(path, store.read(path)[: int(dataset.train.offset[2])])
     in_shard = [sample for sample in range(6) if dataset.train.shard_number[sample] == 0]
