@@ -25,53 +25,57 @@ ENV PATH=/opt/synthray/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 
-# ---- builders: nothing of them but /opt/synthray and the wheel gets into an image
-FROM base AS build
+# ---- builders: nothing of them stays in an image but what is installed from them
+FROM base AS uv
 ARG UV_VERSION=0.13.9
 RUN python3 -m venv /opt/uv \
-    && /opt/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}" \
-    && python3 -m venv --without-pip /opt/synthray
-ENV UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=120
+    && /opt/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}"
+
+FROM uv AS build
+ENV UV_NO_CACHE=1
 WORKDIR /build
-COPY pyproject.toml constraints.txt ./
-
-FROM build AS operator-dependencies
-RUN /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --constraint constraints.txt \
-        --requirement pyproject.toml --extra operator
-
-FROM build AS worker-dependencies
-RUN /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --constraint constraints.txt \
-        --requirement pyproject.toml --extra train --extra serve
-
-FROM build AS package
-COPY README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-# This venv holds the package alone; laid over the dependencies' venv it completes it.
-RUN /opt/uv/bin/uv build --wheel --build-constraint constraints.txt --out-dir /dist \
-    && /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --no-deps /dist/*.whl
+RUN /opt/uv/bin/uv build --wheel --build-constraint constraints.txt --out-dir /dist
 
-# ---- the images
+# ---- the images. uv and the wheel are only mounted while they are needed.
 FROM base AS operator
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="synthray operator" \
       org.opencontainers.image.description="Runs TrainingRuns and GenerationServices on Kubernetes through KubeRay" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.revision="${REVISION}"
-COPY --from=operator-dependencies /opt/synthray /opt/synthray
-COPY --from=package /opt/synthray /opt/synthray
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,source=pyproject.toml,target=/build/pyproject.toml \
+    --mount=type=bind,source=constraints.txt,target=/build/constraints.txt \
+    python3 -m venv --without-pip /opt/synthray \
+    && UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=120 /opt/uv/bin/uv pip install \
+        --python /opt/synthray/bin/python --constraint /build/constraints.txt \
+        --requirement /build/pyproject.toml --extra operator
+RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,from=build,source=/dist,target=/dist \
+    UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --no-deps /dist/*.whl
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
 WORKDIR /home/synthray
 ENTRYPOINT ["synthray"]
 CMD ["operator"]
 
 FROM base AS worker
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="synthray worker" \
       org.opencontainers.image.description="Trains diffusion models with Ray Train and serves them with Ray Serve" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.revision="${REVISION}"
-COPY --from=worker-dependencies /opt/synthray /opt/synthray
-COPY --from=package /opt/synthray /opt/synthray
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,source=pyproject.toml,target=/build/pyproject.toml \
+    --mount=type=bind,source=constraints.txt,target=/build/constraints.txt \
+    python3 -m venv --without-pip /opt/synthray \
+    && UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=120 /opt/uv/bin/uv pip install \
+        --python /opt/synthray/bin/python --constraint /build/constraints.txt \
+        --requirement /build/pyproject.toml --extra train --extra serve
+RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,from=build,source=/dist,target=/dist \
+    UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --no-deps /dist/*.whl
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
 WORKDIR /home/synthray
 # KubeRay gives the command of head and workers, and runs it in bash; alone, the image shows what it can do.
