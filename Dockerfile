@@ -6,8 +6,9 @@
 #   docker build --target worker   -t synthray/worker:dev   .
 #
 # BASE_IMAGE: any Debian-like image with bash and Python 3.11+ with venv, as python3.
-# SSL_CERT_FILE, PIP_*, UV_*: given as build arguments or by the builder's environment, they reach pip and uv.
+# An index or certificates of your own for pip and uv come with that image, or from the builder (buildah --env).
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG UV_VERSION=0.13.9
 
 # ---- what both images stand on
 FROM ${BASE_IMAGE} AS base
@@ -23,36 +24,36 @@ RUN if ! command -v wget >/dev/null; then \
     && useradd --uid 10001 --gid synthray --create-home --shell /usr/sbin/nologin synthray
 ENV PATH=/opt/synthray/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    UV_HTTP_TIMEOUT=120
 
-# ---- builders: nothing of them stays in an image but what is installed from them
-FROM base AS uv
-ARG UV_VERSION=0.13.9
+# ---- the package alone, in a venv that is laid over the dependencies' venv
+FROM base AS package
+ARG UV_VERSION
 RUN python3 -m venv /opt/uv \
-    && /opt/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}"
-
-FROM uv AS build
-ENV UV_NO_CACHE=1
+    && /opt/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}" \
+    && python3 -m venv --without-pip /opt/synthray
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-RUN /opt/uv/bin/uv build --wheel --build-constraint constraints.txt --out-dir /dist
+RUN /opt/uv/bin/uv build --no-cache --wheel --build-constraint constraints.txt --out-dir /dist \
+    && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/synthray/bin/python --no-deps /dist/*.whl
 
-# ---- the images. uv and the wheel are only mounted while they are needed.
+# ---- the images. uv comes and goes within one layer.
 FROM base AS operator
+ARG UV_VERSION
 LABEL org.opencontainers.image.title="synthray operator" \
       org.opencontainers.image.description="Runs TrainingRuns and GenerationServices on Kubernetes through KubeRay" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
-    --mount=type=bind,source=pyproject.toml,target=/build/pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=/build/constraints.txt \
-    python3 -m venv --without-pip /opt/synthray \
-    && UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=120 /opt/uv/bin/uv pip install \
-        --python /opt/synthray/bin/python --constraint /build/constraints.txt \
-        --requirement /build/pyproject.toml --extra operator
-RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
-    --mount=type=bind,from=build,source=/dist,target=/dist \
-    UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --no-deps /dist/*.whl
+COPY pyproject.toml constraints.txt /usr/share/synthray/
+RUN python3 -m venv /tmp/uv \
+    && /tmp/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}" \
+    && python3 -m venv --without-pip /opt/synthray \
+    && /tmp/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/synthray/bin/python \
+        --constraint /usr/share/synthray/constraints.txt \
+        --requirement /usr/share/synthray/pyproject.toml --extra operator \
+    && rm -rf /tmp/uv
+COPY --from=package /opt/synthray /opt/synthray
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
@@ -61,19 +62,19 @@ ENTRYPOINT ["synthray"]
 CMD ["operator"]
 
 FROM base AS worker
+ARG UV_VERSION
 LABEL org.opencontainers.image.title="synthray worker" \
       org.opencontainers.image.description="Trains diffusion models with Ray Train and serves them with Ray Serve" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
-    --mount=type=bind,source=pyproject.toml,target=/build/pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=/build/constraints.txt \
-    python3 -m venv --without-pip /opt/synthray \
-    && UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=120 /opt/uv/bin/uv pip install \
-        --python /opt/synthray/bin/python --constraint /build/constraints.txt \
-        --requirement /build/pyproject.toml --extra train --extra serve
-RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
-    --mount=type=bind,from=build,source=/dist,target=/dist \
-    UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 /opt/uv/bin/uv pip install --python /opt/synthray/bin/python --no-deps /dist/*.whl
+COPY pyproject.toml constraints.txt /usr/share/synthray/
+RUN python3 -m venv /tmp/uv \
+    && /tmp/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}" \
+    && python3 -m venv --without-pip /opt/synthray \
+    && /tmp/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/synthray/bin/python \
+        --constraint /usr/share/synthray/constraints.txt \
+        --requirement /usr/share/synthray/pyproject.toml --extra train --extra serve \
+    && rm -rf /tmp/uv
+COPY --from=package /opt/synthray /opt/synthray
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
