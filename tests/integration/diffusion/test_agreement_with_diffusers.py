@@ -56,6 +56,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 every_process = pytest.mark.parametrize(("name", "zero", "prediction_type"), PROCESSES)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads waiting for each other cost far more than networks this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def outputs(plan: SamplerPlan) -> Iterator[Tensor]:
     """Answers of a network, the same for both sides: as large as real ones, different at each step."""
     return (torch.from_numpy(image_noise(99, step, SHAPE)) for step in range(len(plan.timesteps)))
@@ -231,7 +240,8 @@ def test_recomputing_activations_and_half_precision_save_memory() -> None:
     checkpointed = replace(demo, activation_checkpointing=True)
     fp32 = estimate_training_memory_bytes(demo, 8, "fp32")
     assert estimate_training_memory_bytes(checkpointed, 8, "fp32") < 0.7 * fp32
-    assert estimate_training_memory_bytes(demo, 8, "fp16") < fp32
+    # Autocast computes GroupNorm and what follows it in float32 on a GPU, so half saves far less than half.
+    assert 0.75 * fp32 < estimate_training_memory_bytes(demo, 8, "fp16") < fp32
 
 
 def test_unconditional_512_trains_on_a_card_of_24_gb() -> None:
