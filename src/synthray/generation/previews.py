@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from diffusers import UNet2DModel
 
-from synthray.diffusion.schedule import NoiseSchedule, read_scheduler_config, scheduler_config
+from synthray.diffusion.schedule import NoiseSchedule
 from synthray.errors import SynthrayError
 from synthray.generation.generator import Generator
 from synthray.generation.identity import identify
 from synthray.generation.images import ReceiptBook, device_of, profile_fingerprint
+from synthray.generation.preview_names import PreviewName
 from synthray.generation.profile import STRICT_1
 from synthray.generation.receipts import PreviewOrigin
 from synthray.storage import ObjectStore
 
-PREVIEWS_PREFIX = "previews/"
 PREVIEW_SAMPLER = "ddim"
 WEIGHTS = ("ema", "raw")
 
@@ -53,11 +53,6 @@ def plan_preview_shares(seeds: Sequence[int], num_workers: int, rank: int) -> Pr
     )
 
 
-def preview_key(origin: PreviewOrigin, seed: int, suffix: str = ".png") -> str:
-    """Where a preview lies under the run's prefix."""
-    return f"{PREVIEWS_PREFIX}{origin.images_seen:012d}/{origin.weights}/{seed}{suffix}"
-
-
 def render_previews(
     unet: UNet2DModel,
     schedule: NoiseSchedule,
@@ -76,8 +71,6 @@ def render_previews(
     """
     if not seeds:
         return []
-    # As a reader of the model will have it: the schedule goes through the folder's JSON.
-    # schedule, prediction_type = read_scheduler_config(scheduler_config(schedule, prediction_type))
     book = ReceiptBook(
         model=identify(unet, schedule, prediction_type, checkpoint_uri),
         sampler=PREVIEW_SAMPLER,
@@ -91,9 +84,10 @@ def render_previews(
     try:
         for image in generator.generate(seeds, PREVIEW_SAMPLER, steps):
             files = book.files(image)
-            store.write(preview_key(origin, image.seed, ".json"), files.receipt.encode())
-            store.write(preview_key(origin, image.seed), files.png)
-            keys.append(preview_key(origin, image.seed))
+            name = PreviewName(origin.images_seen, origin.weights, image.seed)
+            store.write(name.receipt_key, files.receipt.encode())
+            store.write(name.picture_key, files.png)
+            keys.append(name.picture_key)
     except SynthrayError as error:
         _log.warning("previews of epoch %d are not complete: %s", origin.epoch, error)
     return keys

@@ -226,6 +226,7 @@ def test_values_outside_are_clipped_and_halves_go_to_the_even_level() -> None:
     assert to_pixels(sample)[0, :, 0].tolist() == [0, 0, 255, 255, 128]
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1, width=32))
 def test_rounding_is_that_of_the_exact_value_to_within_float32(value: float) -> None:
     level = int(to_pixels(np.full((1, 1, 1), value, np.float32))[0, 0, 0])

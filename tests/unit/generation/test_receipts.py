@@ -6,7 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
@@ -65,6 +65,7 @@ def test_pixels_and_receipt_come_back_as_they_were_written(channels: int) -> Non
     assert read == receipt
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, MAX_SEED), value=st.text(max_size=40))
 def test_any_seed_and_any_text_survive_the_file(seed: int, value: str) -> None:
     pixels = pixels_of(2, 2, 1)
@@ -186,6 +187,7 @@ def test_what_is_no_png_is_refused(data: bytes) -> None:
     assert refused(data).startswith("a.png cannot be read as a PNG (")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_damage_to_a_file_raises_anything_but_invalid_input(data: st.DataObject) -> None:
     pixels = pixels_of(4, 4, 1)
