@@ -9,7 +9,6 @@ import os
 import sys
 from typing import NoReturn
 
-import click
 import typer
 from rich.logging import RichHandler
 
@@ -51,11 +50,10 @@ def run(arguments: list[str]) -> int:
     """Run one command; the exit code."""
     try:
         result = typer.main.get_command(app)(args=arguments, prog_name="synthray", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+    except typer.TyperException as error:
+        return _complain(InvalidInput(f"{error.format_message()} See synthray --help."))
     except BrokenPipeError:
         # The reader of our output went away: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
