@@ -21,7 +21,6 @@ EXIT_INTERRUPTED = 130
 app = typer.Typer(
     name="synthray",
     help="Train diffusion models on chest X-rays so that no fault and no resize changes the result.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -49,7 +48,9 @@ def _log_handler() -> logging.Handler:
 def run(arguments: list[str]) -> int:
     """Run one command; the exit code."""
     try:
-        result = typer.main.get_command(app)(args=arguments, prog_name="synthray", standalone_mode=False)
+        result = typer.main.get_command(app)(
+            args=arguments or ["--help"], prog_name="synthray", standalone_mode=False
+        )
     except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except typer.TyperException as error:
