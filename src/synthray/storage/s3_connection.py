@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import s3fs
 from fsspec.asyn import get_loop
 
 from synthray.storage.retry import Again, decide_retry
 from synthray.storage.s3_failures import Failure, Meaning, classify_failure, explain_failure
+from synthray.storage.s3_filesystem import build_filesystem
 from synthray.storage.settings import S3Settings
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS
 
@@ -26,7 +26,6 @@ T = TypeVar("T")
 
 STALL_SECONDS = 20.0
 """A try on which no byte moves for so long is dropped; a slow one that moves may take its time."""
-CONNECT_SECONDS = 10.0
 _LAST_TRY_SECONDS = 1.0
 _BODY_CHUNK_BYTES = 2**20
 # Its own source: what others draw from the global one may be part of a result.
@@ -197,11 +196,12 @@ class S3Connection:
 
     async def _connected(self) -> Any:
         if self._filesystem is None:
-            self._filesystem = _build_filesystem(self.settings)
-        client = await self._filesystem.set_session()
+            self._filesystem = build_filesystem(self.settings, stall_seconds=STALL_SECONDS)
+        filesystem = self._filesystem  # a renewal may come in between
+        client = await filesystem.set_session()
         if client not in self._clients:
             self._clients.append(client)
-        return self._filesystem
+        return filesystem
 
     def close(self) -> None:
         """End all sessions, waiting a moment at most."""
@@ -211,32 +211,6 @@ class S3Connection:
                 await client.close()
 
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(timeout=2)
-
-
-def _build_filesystem(settings: S3Settings) -> Any:
-    stall_seconds = STALL_SECONDS + 5  # the watch of each try acts first
-    filesystem = s3fs.S3FileSystem(
-        asynchronous=True,
-        skip_instance_cache=True,
-        key=settings.access_key_id,
-        secret=settings.secret_access_key,
-        token=settings.session_token if settings.access_key_id else None,
-        endpoint_url=settings.endpoint_url,
-        client_kwargs={"region_name": settings.region or None, "verify": settings.ca_bundle},
-        config_kwargs={
-            "max_pool_connections": settings.max_connections,
-            "connect_timeout": min(CONNECT_SECONDS, settings.deadline_seconds),
-            "read_timeout": stall_seconds,
-            "retries": {"total_max_attempts": 1},
-            # Payloads are signed or travel in TLS, and synthray checks its own SHA-256; more would only
-            # exclude stores that don't know the newer checksums.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-        },
-        **({"profile": settings.profile} if settings.profile and not settings.access_key_id else {}),
-    )
-    filesystem.retries = 1
-    return filesystem
 
 
 async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -1,12 +1,21 @@
 """An S3 server that fails on request, and one whose sockets lead nowhere."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from synthray.storage import S3Settings
 from synthray.storage.ports import choose_free_ports
@@ -22,7 +31,9 @@ class FaultyS3(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, scheme: str = "http", ca_bundle: str | None = None) -> None:
+        self.scheme = scheme
+        self.ca_bundle = ca_bundle
         super().__init__(("127.0.0.1", 0), _Handler)
         self.begin_anew()
 
@@ -39,9 +50,10 @@ class FaultyS3(ThreadingHTTPServer):
     @property
     def settings(self) -> S3Settings:
         return S3Settings(
-            endpoint_url=f"http://127.0.0.1:{self.server_port}",
+            endpoint_url=f"{self.scheme}://127.0.0.1:{self.server_port}",
             access_key_id="key",
             secret_access_key="secret",  # noqa: S106
+            ca_bundle=self.ca_bundle,
             deadline_seconds=20,
         )
 
@@ -112,15 +124,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.fixture(scope="session")
-def faulty_server() -> Iterator[FaultyS3]:
-    server = FaultyS3()
+@contextmanager
+def serving(server: FaultyS3) -> Iterator[FaultyS3]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
+    server.released.set()
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> Iterator[FaultyS3]:
+    with serving(FaultyS3()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -128,6 +146,30 @@ def faulty_s3(faulty_server: FaultyS3) -> Iterator[FaultyS3]:
     faulty_server.begin_anew()
     yield faulty_server
     faulty_server.released.set()
+
+
+@pytest.fixture
+def faulty_s3_with_tls(tmp_path: Path) -> Iterator[FaultyS3]:
+    """Its certificate is signed by nobody but itself, which is the settings' CA bundle."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = FaultyS3(scheme="https", ca_bundle=str(certificate))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -146,7 +147,7 @@ def test_a_missing_bucket_is_named(operate: Operation, s3_settings: S3Settings) 
 
 
 def test_missing_credentials_are_named(
-    s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -186,6 +187,26 @@ def test_mounted_credentials_are_read_anew_when_they_are_rejected(
         store.stat("key")
     mount(s3_settings.secret_access_key)
     assert store.stat("key") is None
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    faulty_s3: FaultyS3, closed_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, closed_endpoint)
+    faulty_s3.objects["/bucket/key"] = b"content"
+    settings = replace(faulty_s3.settings, deadline_seconds=3)
+    assert open_store("s3://bucket", settings).read("key") == b"content"
+
+
+def test_a_private_certificate_is_trusted_by_its_bundle_alone(
+    faulty_s3_with_tls: FaultyS3,
+) -> None:
+    faulty_s3_with_tls.objects["/bucket/key"] = b"content"
+    settings = faulty_s3_with_tls.settings
+    assert open_store("s3://bucket", settings).read("key") == b"content"
+    with pytest.raises(InvalidInput, match="CERTIFICATE_VERIFY_FAILED"):
+        open_store("s3://bucket", replace(settings, ca_bundle=None)).read("key")
 
 
 def test_https_to_a_plain_server_is_named_at_once(faulty_s3: FaultyS3) -> None:

@@ -1,6 +1,7 @@
 """One store in several processes, and how much memory a large object costs."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ def test_a_forked_child_reads_while_its_parent_goes_on(s3: ObjectStore) -> None:
     s3.write("key", b"content")
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # a child that hangs must not stay
         os._exit(0 if s3.read("key") == b"content" else 1)
     for _ in range(20):
         assert s3.read("key") == b"content"

@@ -96,8 +96,8 @@ def test_a_translated_error_keeps_the_meaning_of_its_cause() -> None:
             Reason.CREDENTIALS_REJECTED,
             (
                 "s3://b/k: http://e:1 rejects the credentials (why); check AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY (or the profile, or the mounted Secret), and that they may read, write, "
-                "list and delete in 'b'"
+                "AWS_SECRET_ACCESS_KEY (or the profile, or the mounted Secret), and that they may read, "
+                "write, list and delete in 'b'"
             ),
         ),
         (
