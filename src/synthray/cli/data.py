@@ -63,10 +63,8 @@ def prepare(
     description = report.description
     people.print(
         f"{description.num_train} images to train on and {description.num_holdout} held out are in "
-        f"{destination}; {len(report.skipped)} left out"
+        f"{destination}; {len(report.skipped)} left out{' (--json names them)' if report.skipped else ''}"
     )
-    for skipped in report.skipped:
-        people.print(f"  {skipped.source}: {skipped.reason} ({skipped.detail})", soft_wrap=True)
     if json:
         print_document(
             {

@@ -6,10 +6,11 @@ Ray or anything of a run but its snapshot.
 
 import errno
 import json
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -27,7 +28,7 @@ class Exporter:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(RunCollector(snapshot))
         try:
-            self._server = ThreadingHTTPServer((host, port), _build_handler(snapshot, registry))
+            self._server = _Server((host, port), _build_handler(snapshot, registry))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -35,7 +36,6 @@ class Exporter:
                 f"port {port} is in use on {host}; stop what uses it or choose another with --metrics-port",
                 reason=Reason.PORT_IN_USE,
             ) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="exporter", daemon=True)
 
     @property
@@ -51,6 +51,16 @@ class Exporter:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Answers each client in a thread; one that hangs up early is no news."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _build_handler(
