@@ -2,7 +2,8 @@
 
 Processes and not threads, because a decoder fed with hostile bytes may take its process along, and because a
 fifth of the work or more holds the interpreter's lock (measured), so threads would keep five cores busy at
-most; `spawn`, because storage's client does not survive a fork. Within a process a few threads read ahead of the decoder. It must not pack.
+most; `spawn`, because storage's client does not survive a fork. Within a process a few threads read ahead of
+the decoder. It must not pack.
 """
 
 import multiprocessing
