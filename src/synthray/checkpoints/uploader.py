@@ -118,7 +118,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Nothing that a library prints may end up between two answers.
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = os.dup(1)
     os.dup2(2, 1)
     opening = OPENING.validate_json(sys.stdin.buffer.readline())
     _die_with(opening.parent_pid)
@@ -126,8 +126,11 @@ def main() -> int:
     os.close(opening.descriptor)
     uploader = Uploader(opening, memoryview(mapped))
     for line in sys.stdin.buffer:
-        answers.write(SAVE_ANSWER.dump_json(uploader.answer(SAVE_ORDER.validate_json(line))) + b"\n")
-        answers.flush()
+        answer = SAVE_ANSWER.dump_json(uploader.answer(SAVE_ORDER.validate_json(line))) + b"\n"
+        try:
+            os.write(answers, answer)
+        except BrokenPipeError:
+            return 1  # the parent is gone
     return 0
 
 

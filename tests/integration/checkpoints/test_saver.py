@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -214,23 +215,37 @@ TRAINER = textwrap.dedent("""
 """)
 
 
-def list_shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()}  # noqa: S108 - shared memory is looked for, not used
+def list_mapped_buffers() -> set[str]:
+    """The inodes of the host buffers that processes map; nameless memory that nobody maps is gone."""
+    found = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            lines = maps.read_text().splitlines()
+            found |= {line.split()[4] for line in lines if "memfd:synthray-state" in line}
+    return found
+
+
+def find_buffer(process: psutil.Process) -> str:
+    """The inode of the host buffer that an uploader maps."""
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_until(lambda: "memfd:synthray-state" in maps.read_text(), "the uploader never mapped the buffer")
+    return next(line.split()[4] for line in maps.read_text().splitlines() if "memfd:synthray-state" in line)
 
 
 @pytest.mark.parametrize("saves", [1, 2], ids=["first save", "second save"])
 def test_a_killed_trainer_leaves_no_uploader_no_memory_and_no_half_state(
     local_store: ObjectStore, saves: int
 ) -> None:
-    before = list_shared_memory()
     command = [sys.executable, "-c", TRAINER, local_store.uri]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
         assert trainer.stdout is not None
         uploader = [psutil.Process(int(trainer.stdout.readline())) for _ in range(saves)][-1]
+        buffer = find_buffer(uploader)
+        assert buffer in list_mapped_buffers()
         trainer.kill()
         trainer.wait()
     wait_until(lambda: not uploader.is_running(), "the uploader outlived its trainer")
-    assert list_shared_memory() <= before
+    assert buffer not in list_mapped_buffers()
     point = CheckpointStore(local_store).newest_good_state()
     assert point.bad == ()
     if saves > 1:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from synthray.checkpoints.attempts import begin_attempt
 from synthray.checkpoints.commit import Committer
@@ -15,6 +16,10 @@ from synthray.checkpoints.requests import CommitReport, RunContext, SaveRequest
 from synthray.checkpoints.store import CheckpointStore
 from synthray.errors import Unavailable
 from synthray.storage import ByteRange, ObjectInfo, ObjectStore
+
+# A busy machine is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 PARTS = ("weights", "ema", "optimizer")
 SPECS = (TensorSpec("conv.weight", "float32", (4, 3)), TensorSpec("scale", "float32", ()))

@@ -10,7 +10,7 @@ from synthray.checkpoints.commit import Committer
 from synthray.checkpoints.names import MODEL_WEIGHTS_FILE, STATE_FILES
 from synthray.checkpoints.requests import SaveRequest
 from synthray.errors import Reason, RunFailed, Unavailable, VerificationFailed
-from synthray.storage import ObjectStore
+from synthray.storage import ObjectExists, ObjectStore
 
 if TYPE_CHECKING:
     from tests.unit.checkpoints.conftest import InterceptedStore, SmallRun, VanishingStore
@@ -114,6 +114,18 @@ def test_a_second_try_writes_the_bytes_of_the_first(
     manifest = run.checkpoints.newest_good_state().manifest
     assert manifest is not None
     assert run.checkpoints.load_progress(manifest)["note"] == "first"
+
+
+def test_a_create_that_says_exists_after_a_lost_answer_is_a_success_if_it_is_our_own(
+    run: "SmallRun", intercepted: "InterceptedStore", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def repeat(key: str) -> None:
+        if key.endswith("manifest.json"):
+            raise ObjectExists("the library sent it again after a lost answer")
+
+    monkeypatch.setattr(intercepted, "after", repeat)
+    run.commit(run.begin(), 100, store=intercepted)
+    run.check_loads(100)
 
 
 def test_what_is_committed_is_not_written_again(run: "SmallRun", intercepted: "InterceptedStore") -> None:

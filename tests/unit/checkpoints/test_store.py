@@ -68,6 +68,14 @@ def test_a_damaged_part_is_found_and_the_state_before_is_taken(
     two_states.check_loads(100)
 
 
+@pytest.mark.parametrize("damage", [remove, truncate])
+def test_what_a_listing_shows_to_be_damaged_is_not_even_listed(
+    two_states: "SmallRun", damage: Damage
+) -> None:
+    damage(two_states.store, "optimizer.safetensors")
+    assert [state.images_seen for state in two_states.checkpoints.list_states()] == [100]
+
+
 def test_parts_swapped_within_a_state_are_found(two_states: "SmallRun") -> None:
     weights, ema = (two_states.store.read(f"{NEW}/{part}.safetensors") for part in ("weights", "ema"))
     two_states.store.write(f"{NEW}/weights.safetensors", ema)
