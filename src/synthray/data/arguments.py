@@ -11,7 +11,7 @@ _MAX_SIZE_PX = 4096
 
 
 def check_arguments(
-    *, size_px: int, channels: int, holdout: float, max_bad: float, workers: int | None
+    *, size_px: int, channels: int, holdout: float, max_bad: float | None, workers: int | None
 ) -> None:
     """Raise InvalidInput, naming the option, its value and a value to use instead."""
     _check_size(size_px)
@@ -22,12 +22,22 @@ def check_arguments(
             f"--holdout={holdout} is not a share from 0 to below 1; use the share of patients to hold"
             " out: 0.05"
         )
-    if not 0 <= max_bad <= 1:
+    if max_bad is not None and not 0 <= max_bad <= 1:
         raise InvalidInput(
             f"--max-bad={max_bad} is not a share from 0 to 1; use the share of images that may be bad: 0.05"
         )
     if workers is not None and workers < 1:
         raise InvalidInput(f"--workers={workers} is below 1; use the number of cores, or leave it out")
+
+
+def allowed_bad_images(num_images: int, max_bad: float | None) -> int:
+    """How many of a source's images may be bad: the share `max_bad`, to the letter.
+
+    Left out, it is a twentieth; but in a small set, where a share says little, one in eight up to a dozen.
+    """
+    if max_bad is not None:
+        return int(max_bad * num_images + 1e-9)  # 0.29 x 100 is 28.999...
+    return max(num_images // 20, min(num_images // 8, 12))
 
 
 def refuse_nesting(destination_uri: str, images_uri: str) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from synthray.data.arguments import check_arguments, refuse_nesting
+from synthray.data.arguments import allowed_bad_images, check_arguments, refuse_nesting
 from synthray.data.commit import commit_dataset
 from synthray.data.dataset import DESCRIPTION_KEY, DatasetDescription, SourceRecord, read_description
 from synthray.data.decode_pool import ImageDecoder
@@ -39,7 +39,7 @@ def prepare(
     size_px: int,
     channels: int = 1,
     holdout: float = 0.05,
-    max_bad: float = 0.05,
+    max_bad: float | None = None,
     workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
     progress: Callable[[PrepareProgress], None] | None = None,
@@ -47,7 +47,8 @@ def prepare(
     """Prepare a dataset, or go on where a killed preparation stopped, or say that it is complete already.
 
     Raises InvalidInput for arguments, for a source without images and for a destination that holds something
-    else, TooManyBadImages, Unavailable. `progress` is called after each image, in this thread.
+    else, TooManyBadImages (`max_bad`: see `allowed_bad_images`), Unavailable. `progress` is called after each
+    image, in this thread.
     """
     check_arguments(size_px=size_px, channels=channels, holdout=holdout, max_bad=max_bad, workers=workers)
     listing = discover(source)
@@ -63,7 +64,11 @@ def prepare(
         return _report_complete(destination, wanted, listing)
     plan = begin_or_continue(destination, wanted)
     production = Production(
-        destination, listing, plan, max_bad=max_bad, progress=progress or (lambda _progress: None)
+        destination,
+        listing,
+        plan,
+        allowed_bad=allowed_bad_images(len(listing.images), max_bad),
+        progress=progress or (lambda _progress: None),
     )
     production.run(ImageDecoder(source, size_px, channels), workers=workers or len(os.sched_getaffinity(0)))
     description = _commit(destination, source.uri, listing, plan, production)

@@ -33,7 +33,7 @@ class PrepareProgress:
 
 
 class TooManyBadImages(InvalidInput):
-    """More images are bad than `max_bad` allows; `skipped` lists those found so far."""
+    """More images are bad than may be; `skipped` lists those found so far."""
 
     default_reason = Reason.TOO_MANY_BAD_IMAGES
 
@@ -51,12 +51,12 @@ class Production:
         listing: SourceListing,
         plan: PreparePlan,
         *,
-        max_bad: float,
+        allowed_bad: int,
         progress: Callable[[PrepareProgress], None],
     ) -> None:
         self._destination = destination
         self._listing = listing
-        self._max_bad = max_bad
+        self._allowed_bad = allowed_bad
         self._progress = progress
         self.parts: list[ShardPart] = read_parts(destination)
         self.num_resumed_shards = len(self.parts)
@@ -118,14 +118,14 @@ class Production:
 
     def _check_bad(self) -> None:
         num_bad, num_images = len(self._skipped), len(self._listing.images)
-        if num_bad <= self._max_bad * num_images:
+        if num_bad <= self._allowed_bad:
             return
         counts = Counter(record.reason for record in self._skipped)
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         raise TooManyBadImages(
-            f"{num_bad} of {num_images} images are bad so far ({kinds}), more than"
-            f" --max-bad={self._max_bad:g} allows; mend or remove them, or raise --max-bad and repeat the"
-            " command, which goes on after the last finished shard",
+            f"{num_bad} of {num_images} images are bad so far ({kinds}), and {self._allowed_bad} may be;"
+            " mend or remove them, or raise --max-bad and repeat the command, which goes on after the last"
+            " finished shard",
             list_skipped(self._skipped, self._listing),
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synthray.data.arguments import allowed_bad_images
 from synthray.data.dataset import Dataset, read_dataset
 from synthray.data.prepare import prepare
 from synthray.data.production import PrepareProgress, TooManyBadImages
@@ -188,8 +189,8 @@ def test_too_many_bad_images_end_it_and_a_higher_limit_goes_on(
         prepare_tiny(10, max_bad=0.2)
     assert refused.value.reason is Reason.TOO_MANY_BAD_IMAGES
     assert refused.value.message == (
-        "3 of 13 images are bad so far (3 empty), more than --max-bad=0.2 allows; mend or remove them, or"
-        " raise --max-bad and repeat the command, which goes on after the last finished shard"
+        "3 of 13 images are bad so far (3 empty), and 2 may be; mend or remove them, or raise --max-bad and"
+        " repeat the command, which goes on after the last finished shard"
     )
     assert [skipped.source for skipped in refused.value.skipped] == [
         "0-empty.jpg",
@@ -200,6 +201,27 @@ def test_too_many_bad_images_end_it_and_a_higher_limit_goes_on(
         read_dataset(destination)
     dataset, _ = prepare_tiny(10, max_bad=0.25)
     assert len(dataset.train) == 10
+
+
+@pytest.mark.parametrize(
+    ("num_images", "max_bad", "allowed"),
+    [
+        (1000, 0.05, 50),
+        (20, 0.05, 1),
+        (100, 0.29, 29),
+        (10, 0.0, 0),
+        (10, 1.0, 10),
+        (30_000, None, 1500),
+        (240, None, 12),
+        (100, None, 12),
+        (20, None, 2),
+        (7, None, 0),
+    ],
+)
+def test_the_share_of_bad_images_is_taken_to_the_letter_and_by_default_is_milder_for_few(
+    num_images: int, max_bad: float | None, allowed: int
+) -> None:
+    assert allowed_bad_images(num_images, max_bad) == allowed
 
 
 def test_patients_are_never_in_both_splits(source: ObjectStore, destination: ObjectStore) -> None:
