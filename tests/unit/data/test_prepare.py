@@ -6,6 +6,7 @@ import tarfile
 from typing import Protocol
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -244,6 +245,35 @@ def test_patients_are_never_in_both_splits(source: ObjectStore, destination: Obj
     assert dataset.description.labels == ("CVC - Normal",)
     everything = b"".join(destination.read(info.key) for info in destination.list())
     assert b"patient-" not in everything
+
+
+def dicom_bytes(patient: str, seed: int) -> bytes:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(f"1.2.{seed}")
+    dataset.PatientName, dataset.PatientID = f"NAME^OF-{patient}", patient
+    dataset.Rows = dataset.Columns = 20
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    dataset.PixelData = np.random.default_rng(seed).integers(0, 4096, (20, 20), np.uint16).tobytes()
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_dicom_files_of_one_patient_stay_together_and_nothing_of_their_header_is_kept(
+    source: ObjectStore, destination: ObjectStore
+) -> None:
+    for number in range(6):
+        source.write(f"scans/IM{number:04d}", dicom_bytes(f"MRN-{number % 3}", number))
+    report = prepare(source, destination, size_px=16, holdout=0.0, workers=1)
+    assert report.skipped == ()
+    assert read_dataset(destination).train.group.tolist() == [0, 1, 2, 0, 1, 2]
+    everything = b"".join(destination.read(info.key) for info in destination.list())
+    assert b"MRN-" not in everything
+    assert b"NAME^" not in everything
 
 
 def test_a_dataset_with_nothing_to_train_on_is_refused(
