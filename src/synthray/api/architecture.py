@@ -50,9 +50,9 @@ UNCONDITIONAL_512 = UNetArchitecture(
 # Small enough to learn chests on two CPU cores in minutes.
 DEMO_64 = UNetArchitecture(
     resolution_px=64,
-    block_out_channels=(32, 32, 48, 64),
-    down_block_types=(PLAIN_DOWN, PLAIN_DOWN, ATTENTION_DOWN, PLAIN_DOWN),
-    up_block_types=(PLAIN_UP, ATTENTION_UP, PLAIN_UP, PLAIN_UP),
+    block_out_channels=(16, 32, 48, 80),
+    down_block_types=(PLAIN_DOWN, PLAIN_DOWN, PLAIN_DOWN, ATTENTION_DOWN),
+    up_block_types=(ATTENTION_UP, PLAIN_UP, PLAIN_UP, PLAIN_UP),
     layers_per_block=1,
     norm_num_groups=8,
 )
