@@ -74,7 +74,7 @@ def plan_models(
     if not sound:
         return set()
     rated = sorted((m.validation_loss, m.name) for m in sound if m.validation_loss is not None)
-    kept = {sound[-1].name, *(name for _, name in rated[: policy.best])}
+    kept = {name for _, name in rated[: policy.best]}
     kept.update(model.name for model in sound if model.epoch % policy.models_every_nth_epoch == 0)
     return {
         m.name for m in models if m.name.attempt <= attempt and m.name not in kept and m.name < sound[-1].name
