@@ -11,6 +11,7 @@ from committed_run import CommittedRun
 from diffusers import DDPMPipeline, UNet2DModel
 from safetensors.torch import load_file, save_file
 
+from synthray.checkpoints.documents import seal
 from synthray.checkpoints.export import export_model
 from synthray.checkpoints.store import CheckpointStore
 from synthray.diffusion.schedule import build_schedule, scheduler_config
@@ -137,6 +138,17 @@ def test_a_changed_byte_in_a_runs_model_is_noticed(run: CommittedRun, file: str)
     data[-2] ^= 1
     run.store.write(key, bytes(data))
     assert key in refused(f"{run.store.uri}/models/{name}", VerificationFailed)
+
+
+def test_weights_other_than_the_manifest_names_are_noticed(run: CommittedRun) -> None:
+    name = run.commit(100)
+    [manifest] = CheckpointStore(run.store).list_models()
+    forged = manifest.model_copy(update={"ema_sha256": "0" * 64})
+    run.store.write(f"models/{name}/manifest.json", seal(forged))
+    assert refused(run.store.uri, VerificationFailed) == (
+        f"{run.store.uri}/models/{name}: the weights' digest is {manifest.ema_sha256}, "
+        f"and the manifest says {'0' * 64}"
+    )
 
 
 def test_a_model_is_the_same_wherever_it_lies(run: CommittedRun, exported: Path, tmp_path: Path) -> None:
