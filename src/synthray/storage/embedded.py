@@ -9,9 +9,7 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +24,13 @@ from synthray.storage.child_process import ChildProcess
 from synthray.storage.local_files import explain_os_error
 from synthray.storage.opening import check_conditional_writes, open_store
 from synthray.storage.ports import choose_free_ports, is_free_port
-from synthray.storage.seaweed import INTERNAL_PORTS, build_arguments, build_environment, find_seaweed
+from synthray.storage.seaweed import (
+    DATA_FOLDER,
+    INTERNAL_PORTS,
+    build_arguments,
+    build_environment,
+    find_seaweed,
+)
 from synthray.storage.settings import s3_settings_from_environment
 
 DEFAULT_PORT = 8333
@@ -52,7 +56,6 @@ class EmbeddedS3:
         self._bucket = bucket
         self._credentials: dict[str, str] = {}
         self._lock: IO[str] | None = None
-        self._sockets: Path | None = None
         self._process: ChildProcess | None = None
 
     @property
@@ -96,31 +99,23 @@ class EmbeddedS3:
                 reason=Reason.PORT_IN_USE,
             )
         try:
-            (self._directory / "data").mkdir(parents=True, exist_ok=True)
+            (self._directory / DATA_FOLDER).mkdir(parents=True, exist_ok=True)
             self._lock = _lock_folder(self._directory)
             self._credentials = _read_or_make_credentials(self._directory / "credentials.json")
         except OSError as error:
             raise explain_os_error(error, self._directory) from error
-        # Unix sockets have short names at most, and the folder's may be long.
-        self._sockets = Path(tempfile.mkdtemp(prefix="synthray-s3-"))
         for tries_left in reversed(range(_START_TRIES)):
-            self._launch(program, self._sockets)
+            self._launch(program)
             if self._becomes_ready():
                 return
             if not tries_left:
                 raise Unavailable(self._obituary("the embedded S3 server ended while it started"))
 
-    def _launch(self, program: str, sockets: Path) -> None:
+    def _launch(self, program: str) -> None:
         """Start the process; one of its ports may be taken by others just now, so this may be tried anew."""
         spare, *internal = choose_free_ports(1 + len(INTERNAL_PORTS))
         self._port = self._port or spare
-        arguments = build_arguments(
-            self._directory / "data",
-            s3_port=self._port,
-            internal_ports=internal,
-            bucket=self._bucket,
-            sockets=sockets,
-        )
+        arguments = build_arguments(s3_port=self._port, internal_ports=internal, bucket=self._bucket)
         self._process = ChildProcess(
             [program, *arguments],
             folder=self._directory,
@@ -152,9 +147,6 @@ class EmbeddedS3:
         if self._process is not None:
             self._process.stop(grace_seconds=_GRACE_SECONDS)
             self._process = None
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets, ignore_errors=True)
-            self._sockets = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -4,10 +4,10 @@ import os
 import shutil
 import sysconfig
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from synthray.errors import InvalidInput, Reason
 
+DATA_FOLDER = "data"
 INTERNAL_PORTS = (
     "master.port",
     "master.port.grpc",
@@ -31,21 +31,22 @@ def find_seaweed() -> str:
     return found
 
 
-def build_arguments(
-    data: Path, *, s3_port: int, internal_ports: Sequence[int], bucket: str, sockets: Path
-) -> list[str]:
-    """Arguments of the program, with `internal_ports` in INTERNAL_PORTS' order and `sockets` a short path."""
+def build_arguments(*, s3_port: int, internal_ports: Sequence[int], bucket: str) -> list[str]:
+    """Arguments of the program, with `internal_ports` in INTERNAL_PORTS' order.
+
+    All its files lie in its working folder and have relative names, for those of Unix sockets must be short.
+    """
     return [
         "-logtostderr=true",
         "mini",
-        f"-dir={data}",
+        f"-dir={DATA_FOLDER}",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         f"-bucket={bucket}",
         f"-s3.port={s3_port}",
         *(f"-{name}={port}" for name, port in zip(INTERNAL_PORTS, internal_ports, strict=True)),
-        f"-filer.localSocket={sockets}/filer.sock",
-        f"-s3.localSocket={sockets}/s3.sock",
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
         "-s3.autoCreateBucket=false",  # a misspelt bucket is missing here as it would be elsewhere
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",

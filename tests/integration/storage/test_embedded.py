@@ -45,7 +45,8 @@ def foreground(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_two_servers_run_beside_each_other(s3_server: EmbeddedS3, tmp_path: Path) -> None:
-    with EmbeddedS3(tmp_path, port=0, bucket="other") as second:
+    long_path = tmp_path.joinpath(*["a folder with a long name"] * 5)
+    with EmbeddedS3(long_path, port=0, bucket="other") as second:
         store = open_store("s3://other", s3_settings_from_environment(second.environment))
         store.write("key", b"content")
         assert second.endpoint_url != s3_server.endpoint_url
