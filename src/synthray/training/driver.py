@@ -169,7 +169,7 @@ class Driver:
         self._scratch_directory = scratch_directory
         self._board = ray.remote(num_cpus=0)(RunBoard).remote()
         self._deaths: tuple[int, ...] = ()
-        self._failures_in_row = 0
+        self._idle_starts = 0
         self._excluded: frozenset[str] = frozenset()
 
     def run(self) -> RunEnd:
@@ -181,7 +181,7 @@ class Driver:
                 self._preflight, resume_point, images_reached=self._watch.images_reached, cause=cause
             )
             end = self._run_segment(attempt)
-            cause = decide_after_segment(end, self._deaths, self._failures_in_row)
+            cause = decide_after_segment(end, self._deaths, self._idle_starts)
             if cause.verdict is not Verdict.AGAIN:
                 return self._finish(cause)
             if self._stopping.is_set():
@@ -191,11 +191,11 @@ class Driver:
     def _note(self, attempt: AttemptSettings, end: SegmentEnd, cause: Decision) -> None:
         """Remember what this segment taught, and wait as decided."""
         _log.warning("%s; going on from the newest state", cause.message)
-        if end.failure is None:
+        if end.failure is None and end.images_reached is not None:
             self._deaths = (*self._deaths, end.images_reached)
-        elif end.failure.reason is Reason.CHECKPOINT_CORRUPT and attempt.resumes_from is not None:
+        if cause.reason is Reason.CHECKPOINT_CORRUPT and attempt.resumes_from is not None:
             self._excluded |= {attempt.resumes_from}
-        self._failures_in_row += 1
+        self._idle_starts = self._idle_starts + 1 if end.images_reached is None else 0
         self._watch.set_state("WaitingForWorkers", str(cause.reason or ""))
         self._options.show(self._watch.snapshot())
         self._stopping.wait(cause.wait_seconds)
@@ -239,4 +239,11 @@ class Driver:
         try:
             fit_segment(segment, self._options.num_workers, scratch_directory=self._scratch_directory)
         except TrainingFailedError as error:
-            _log.info("segment %d: Ray Train: %s", attempt.number, error)
+            for rank, failure in sorted(getattr(error, "worker_failures", {}).items()):
+                _log.info("worker %d: %s", rank, str(failure).strip().partition("\n")[0])
+        except Exception:  # noqa: BLE001 Ray raises many things; all of them end the segment, and the driver decides
+            _log.warning(
+                "Ray Train ended segment %d unexpectedly",
+                attempt.number,
+                exc_info=not self._stopping.is_set(),
+            )

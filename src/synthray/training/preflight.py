@@ -77,18 +77,21 @@ def _check_fits(settings: RunSettings, description: DatasetDescription) -> None:
 
 def observe_resume_point(preflight: Preflight, excluded: frozenset[str]) -> Manifest | None:
     """The newest committed state that this run can go on from; `excluded` ones proved to be corrupt."""
-    for manifest in reversed(CheckpointStore(preflight.store).list_states()):
-        if str(manifest.name) not in excluded and preflight.plan.resumable(manifest.images_seen):
-            return manifest
+    states, _ = CheckpointStore(preflight.store).list_checkpoints("state")
+    for state in reversed(states):
+        if state.manifest is None or not state.is_sound:
+            _log.warning("state %s can't be used: %s", state.name, "; ".join(state.problems))
+        elif str(state.name) not in excluded and preflight.plan.resumable(state.manifest.images_seen):
+            return state.manifest
     return None
 
 
 def start_attempt(
-    preflight: Preflight, resume_point: Manifest | None, *, images_reached: int, cause: Decision | None
+    preflight: Preflight, resume_point: Manifest | None, *, images_reached: int | None, cause: Decision | None
 ) -> AttemptSettings:
     """Create the next attempt in the bucket: from here on every earlier one is fenced off.
 
-    `images_reached` is how far the driver's last segment got, `cause` why it ended.
+    `images_reached` is how far the driver's last segment got, if it came to a step; `cause` is why it ended.
     """
     resumes_from = str(resume_point.name) if resume_point else None
     resumed_images = resume_point.images_seen if resume_point else 0
@@ -100,7 +103,7 @@ def start_attempt(
         number=record.number,
         nonce=record.nonce,
         resumes_from=resumes_from,
-        redone_images=max(0, images_reached - resumed_images),
+        redone_images=max(0, (images_reached or 0) - resumed_images),
         fault_kind=str(cause.reason) if cause else "",
         fault_message=cause.message if cause else "",
     )

@@ -5,6 +5,7 @@ sent again from the same buffer until it is committed; only what must be saved (
 waits for it.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,8 @@ from synthray.training.state import TrainingState
 
 _POLL_SECONDS = 0.2
 _MAX_BACKOFF_SECONDS = 15.0
+
+_log = logging.getLogger(__name__)
 
 
 class SaveDesk:
@@ -114,6 +117,7 @@ class SaveDesk:
             return
         if not isinstance(result.error, Unavailable):
             raise result.error
+        _log.warning("a save failed and will be sent again: %s", result.error.message)
         backoff_seconds = min(_MAX_BACKOFF_SECONDS, 2.0**self._failures)
         self._failures += 1
         self._to_retry, self._retry_at = result.request, time.monotonic() + backoff_seconds

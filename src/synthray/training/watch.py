@@ -7,7 +7,7 @@ within a driver's life. Thread-safe: the exporter's threads read while the drive
 import threading
 from dataclasses import replace
 
-from synthray.telemetry.report import RunSnapshot, SegmentReport, SegmentTotals
+from synthray.telemetry.report import RunSnapshot, SegmentTotals
 from synthray.training.board import Posting
 
 
@@ -18,7 +18,7 @@ class RunWatch:
         self._lock = threading.Lock()
         self._snapshot = snapshot
         self._finished = snapshot.totals
-        self._reports: dict[int, SegmentReport] = {}
+        self._images_reached: int | None = None
 
     def snapshot(self) -> RunSnapshot:
         """The newest snapshot."""
@@ -26,18 +26,23 @@ class RunWatch:
             return self._snapshot
 
     @property
-    def images_reached(self) -> int:
-        """Images seen by the running segment, accepted or not."""
-        figures = self.snapshot().figures
-        return figures.images_seen if figures else 0
+    def images_reached(self) -> int | None:
+        """Images seen by the running segment, accepted or not; None before its first step."""
+        with self._lock:
+            return self._images_reached
 
     def begin_segment(self, attempt: int, num_workers: int) -> None:
         """Close the books of the last segment and open the next."""
         with self._lock:
             self._finished = self._snapshot.totals
-            self._reports = {}
+            self._images_reached = None
             self._snapshot = replace(
-                self._snapshot, attempt=attempt, workers_desired=num_workers, workers_ready=0, ranks=()
+                self._snapshot,
+                state="WaitingForWorkers",
+                attempt=attempt,
+                workers_desired=num_workers,
+                workers_ready=0,
+                ranks=(),
             )
 
     def set_state(self, state: str, reason: str = "") -> None:
@@ -59,6 +64,8 @@ class RunWatch:
                 workers_ready=len(reports),
                 ranks=tuple(reports[rank].place for rank in sorted(reports)),
             )
+            if first is not None and first.figures is not None:
+                self._images_reached = first.figures.images_seen
             if first is not None:
                 snapshot = replace(
                     snapshot,

@@ -35,6 +35,15 @@ def test_a_lost_worker_is_replaced_at_once() -> None:
     )
 
 
+def test_workers_that_never_come_to_a_step_are_tried_again_ever_later_and_not_for_ever() -> None:
+    decisions = [decide_after_segment(SegmentEnd(None, None, None), (), n) for n in range(6)]
+    assert [decision.wait_seconds for decision in decisions[:5]] == [1, 2, 4, 8, 16]
+    assert decisions[5].verdict is Verdict.FAILED
+    assert decisions[5].message == (
+        "workers died 6 times in a row before their first step; see their logs for the cause"
+    )
+
+
 def test_the_third_death_at_one_step_ends_the_run_and_names_it() -> None:
     assert decide_after_segment(SegmentEnd(None, None, 64), (64, 32), 2).verdict is Verdict.AGAIN
     decision = decide_after_segment(SegmentEnd(None, None, 64), (64, 32, 64), 3)
