@@ -8,13 +8,13 @@ changes: a better choice becomes a new profile. This module must not know sample
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from synthray.diffusion.determinism import PINNED, read_switches, set_switches
 from synthray.errors import InvalidInput
 
 
@@ -40,19 +40,6 @@ _ATTENTION_BACKENDS = {
     "cuda": [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
 }
 
-_CUDNN: Any = torch.backends.cudnn
-_CUDA: Any = torch.backends.cuda
-_MKLDNN: Any = torch.backends.mkldnn
-# What torch keeps globally: (where, attribute, pinned value). "ieee" switches TF32 and bf16 shortcuts off.
-_PINNED_FLAGS: tuple[tuple[Any, str, object], ...] = (
-    (_CUDNN, "benchmark", False),
-    (_CUDNN, "deterministic", True),
-    (_CUDNN.conv, "fp32_precision", "ieee"),
-    (_CUDA.matmul, "fp32_precision", "ieee"),
-    (_MKLDNN.conv, "fp32_precision", "ieee"),
-    (_MKLDNN.matmul, "fp32_precision", "ieee"),
-)
-
 
 def profile_of_name(name: str) -> Profile:
     """Look a profile up; raises InvalidInput for a name that does not exist."""
@@ -62,27 +49,22 @@ def profile_of_name(name: str) -> Profile:
     return profile
 
 
-def _set_flags(values: tuple[object, ...]) -> None:
-    for (owner, attribute, _), value in zip(_PINNED_FLAGS, values, strict=True):
-        setattr(owner, attribute, value)
-
-
 @contextmanager
-def _flags_and_threads(profile: Profile) -> Iterator[None]:
+def _switches_and_threads(profile: Profile) -> Iterator[None]:
     # Training on a GPU asks for deterministic algorithms; drawing must not differ inside and outside of it.
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
-    flags = tuple(getattr(owner, attribute) for owner, attribute, _ in _PINNED_FLAGS)
+    switches = read_switches()
     try:
-        _set_flags(tuple(pinned for _, _, pinned in _PINNED_FLAGS))
+        set_switches(PINNED)
         torch.use_deterministic_algorithms(False)
         torch.set_num_threads(profile.threads)
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        _set_flags(flags)
+        set_switches(switches)
 
 
 @contextmanager
@@ -117,7 +99,7 @@ def pinned(profile: Profile, unet: UNet2DModel) -> Iterator[None]:
     """
     device_type = next(unet.parameters()).device.type
     with ExitStack() as stack:
-        stack.enter_context(_flags_and_threads(profile))
+        stack.enter_context(_switches_and_threads(profile))
         stack.enter_context(_attention_processors(unet))
         stack.enter_context(_evaluation_mode(unet))
         stack.enter_context(sdpa_kernel(_ATTENTION_BACKENDS[device_type], set_priority=True))

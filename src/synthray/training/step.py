@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from synthray.diffusion.determinism import PINNED, set_switches
 from synthray.diffusion.ema import ema_decay
 from synthray.diffusion.objective import add_noise, loss_per_sample
 from synthray.diffusion.schedule import NoiseSchedule
@@ -180,9 +181,6 @@ class StepEngine:
 def configure_determinism(device: torch.device, threads: int) -> None:
     """Pin everything that could change a bit between two runs on equal machines."""
     torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+    set_switches(PINNED)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -20,7 +20,9 @@ def test_what_another_attempt_cannot_mend_fails_the_run(failure: SynthrayError) 
     assert decision.failure is failure
 
 
-@pytest.mark.parametrize("failure", [Unavailable("s3"), VerificationFailed("corrupt")])
+@pytest.mark.parametrize(
+    "failure", [Unavailable("s3"), VerificationFailed("corrupt", reason=Reason.CHECKPOINT_CORRUPT)]
+)
 def test_what_may_pass_is_tried_again_after_a_growing_wait(failure: SynthrayError) -> None:
     waits = [decide_after_segment(SegmentEnd(None, failure, 8), (), n).wait_seconds for n in range(8)]
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
