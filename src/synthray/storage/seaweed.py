@@ -16,6 +16,8 @@ INTERNAL_PORTS = (
     "filer.port",
     "filer.port.grpc",
     "s3.port.grpc",
+    "admin.port",  # opened now and then, although its pages are off
+    "admin.port.grpc",
 )
 """The ports that it needs beside the S3 one; unnamed ones are fixed, or another one plus 10,000."""
 

@@ -10,7 +10,7 @@ from synthray.storage.seaweed import INTERNAL_PORTS, build_arguments, build_envi
 
 
 def test_it_serves_this_machine_alone_and_reports_to_nobody() -> None:
-    arguments = build_arguments(s3_port=1, internal_ports=range(2, 9), bucket="xray")
+    arguments = build_arguments(s3_port=1, internal_ports=range(2, 11), bucket="xray")
     assert {"-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"} <= set(arguments)
     named = {argument.split("=")[0] for argument in arguments if "port" in argument}
     assert named >= {f"-{name}" for name in INTERNAL_PORTS}
