@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from synthray.data.arguments import allowed_bad_images
-from synthray.data.dataset import Dataset, read_dataset
+from synthray.data.dataset import Dataset, dataset_digest, read_dataset
 from synthray.data.prepare import prepare
 from synthray.data.production import PrepareProgress, TooManyBadImages
 from synthray.data.skips import SkipReason
@@ -89,6 +89,18 @@ def test_the_digest_names_the_content_and_not_place_or_day(
     assert len(one_shard.description.shards) == 1
     colour = prepare(source, destination.child("rgb"), size_px=16, channels=3, holdout=0, workers=1)
     assert colour.description.digest != dataset.digest
+
+
+def test_the_digest_changes_with_one_sample_and_with_its_split() -> None:
+    hashes = np.arange(64, dtype=np.uint8).reshape(2, 32)
+    others = hashes.copy()
+    others[1, 31] ^= 1
+    digests = {
+        dataset_digest(image_size_px=16, channels=1, splits=splits, sha256=sha256)
+        for splits in (["train", "train"], ["train", "holdout"])
+        for sha256 in (hashes, others)
+    }
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize("die_at_write", range(13))
