@@ -60,6 +60,11 @@ def profile_fingerprint(profile: Profile, device: torch.device | str) -> dict[st
     return fingerprint(threads=profile.threads, dtype="fp32", device=device)
 
 
+def pick_device() -> torch.device:
+    """This machine's GPU, or its CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def device_of(unet: UNet2DModel) -> torch.device:
     """Where a network computes."""
     device: torch.device = next(unet.parameters()).device
