@@ -1,6 +1,7 @@
 """`synthray generate`, `verify` and `gallery`: from a model to pictures that can be proved."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -33,18 +34,17 @@ def generate(
     """Draw images for seeds: the same seed gives the same pixels, whatever else is drawn with it."""
     from synthray.generation.generator import Generator
     from synthray.generation.grid import write_grid
-    from synthray.generation.images import ReceiptBook, device_of, profile_fingerprint
+    from synthray.generation.images import ReceiptBook, pick_device, profile_fingerprint
     from synthray.generation.models import load_model
     from synthray.generation.profile import STRICT_1
     from synthray.storage import s3_settings_from_environment
 
     if seed + count - 1 > SEED_MAX:
         raise InvalidInput(f"--seed {seed} with --count {count} goes beyond {SEED_MAX}; use a smaller seed")
-    loaded = load_model(
-        model,
-        s3_settings_from_environment(os.environ),
-        which=int(checkpoint) if checkpoint.isdigit() else checkpoint,
-    )
+    which = int(checkpoint) if checkpoint.isdigit() else checkpoint
+    device = pick_device()
+    settings = s3_settings_from_environment(os.environ)
+    loaded = load_model(model, settings, which=which, device=device)
     out.mkdir(parents=True, exist_ok=True)
     generator = Generator(loaded.unet, loaded.schedule, loaded.prediction_type, STRICT_1)
     book = ReceiptBook(
@@ -52,7 +52,7 @@ def generate(
         sampler=sampler,
         steps=steps,
         profile=STRICT_1.name,
-        fingerprint=profile_fingerprint(STRICT_1, device_of(loaded.unet)),
+        fingerprint=profile_fingerprint(STRICT_1, device),
     )
     written, pixels = [], []
     for image in generator.generate(range(seed, seed + count), sampler, steps):
@@ -79,6 +79,7 @@ def verify(
 ) -> None:
     """Draw images again from their receipts and compare; exit code 4 if one differs."""
     from synthray.errors import NotFound
+    from synthray.generation.images import pick_device
     from synthray.generation.models import LoadedModel, load_model
     from synthray.generation.verify import read_evidence, require_verified, verify_images
     from synthray.storage import s3_settings_from_environment
@@ -88,8 +89,12 @@ def verify(
         raise NotFound(f"{', '.join(missing)}: no such file; name PNGs that `synthray generate` wrote")
     settings = s3_settings_from_environment(os.environ)
 
+    @cache
+    def load(uri: str) -> LoadedModel:
+        return load_model(uri, settings, device=pick_device())
+
     def open_model(uri: str) -> LoadedModel:
-        return load_model(model or uri, settings)
+        return load(model or uri)
 
     evidence = [read_evidence(path.read_bytes(), str(path)) for path in images]
     verdicts = list(verify_images(evidence, open_model))
@@ -125,5 +130,7 @@ def gallery(
     from synthray.storage import open_store, s3_settings_from_environment
 
     settings = s3_settings_from_environment(os.environ)
-    write_gallery(open_checkpoints(run).store, open_store(str(destination), settings))
-    people.print(f"open {destination / 'index.html'}")
+    report = write_gallery(open_checkpoints(run).store, open_store(str(destination), settings))
+    for problem in report.left_out:
+        people.print(f"left out: {problem}", soft_wrap=True)
+    people.print(f"{report.num_pictures} pictures; open {destination / 'index.html'}", soft_wrap=True)
