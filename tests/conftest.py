@@ -13,7 +13,6 @@ from hypothesis import settings
 
 from synthray.storage import EmbeddedS3, ObjectStore, S3Settings, open_store, s3_settings_from_environment
 
-
 # How long an example takes depends on what else the machine does.
 settings.register_profile("synthray", deadline=None)
 settings.load_profile("synthray")
