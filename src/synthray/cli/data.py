@@ -2,11 +2,16 @@
 
 import os
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synthray.cli.output import JsonOption, counting, people, print_document
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synthray.data.skips import SkippedImage
 
 
 def register(app: typer.Typer) -> None:
@@ -42,29 +47,40 @@ def prepare(
     size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 512,
     channels: Annotated[int, typer.Option(help="1 (grey) or 3.")] = 1,
     holdout: Annotated[float, typer.Option(help="Share of patients kept for validation.")] = 0.05,
-    max_bad: Annotated[float, typer.Option(help="Share of unreadable images that is tolerated.")] = 0.05,
+    max_bad: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of unreadable images that is tolerated; left out: 0.05, in small sets a dozen."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Turn images into shards, an index and dataset.json; resumes where it stopped."""
     from synthray.data.prepare import prepare as prepare_dataset
+    from synthray.data.production import TooManyBadImages
     from synthray.storage import open_store, s3_settings_from_environment
 
     settings = s3_settings_from_environment(os.environ)
-    with counting("preparing") as progress:
-        report = prepare_dataset(
-            open_store(source, settings),
-            open_store(destination, settings),
-            size_px=size,
-            channels=channels,
-            holdout=holdout,
-            max_bad=max_bad,
-            progress=lambda state: progress(state.num_done, state.num_images),
-        )
+    try:
+        with counting("preparing") as progress:
+            report = prepare_dataset(
+                open_store(source, settings),
+                open_store(destination, settings),
+                size_px=size,
+                channels=channels,
+                holdout=holdout,
+                max_bad=max_bad,
+                progress=lambda state: progress(state.num_done, state.num_images),
+            )
+    except TooManyBadImages as error:
+        _show_skipped(error.skipped)
+        raise
     description = report.description
     people.print(
         f"{description.num_train} images to train on and {description.num_holdout} held out are in "
-        f"{destination}; {len(report.skipped)} left out{' (--json names them)' if report.skipped else ''}"
+        f"{destination}; {len(report.skipped)} left out"
     )
+    _show_skipped(report.skipped)
     if json:
         print_document(
             {
@@ -79,3 +95,12 @@ def prepare(
                 ],
             }
         )
+
+
+def _show_skipped(skipped: "Sequence[SkippedImage]") -> None:
+    """Name what was left out, to a person at a terminal alone: hospitals put names into file names."""
+    if people.is_terminal:
+        for image in skipped:
+            people.print(f"  {image.source}: {image.reason} ({image.detail})", soft_wrap=True)
+    elif skipped:
+        people.print("  --json names them, and so does a terminal; logs don't")

@@ -67,7 +67,7 @@ def describe(snapshot: RunSnapshot) -> str:
         f"epoch {figures.epoch}/{snapshot.epochs}",
         f"loss {figures.loss:.4f}" if math.isfinite(figures.loss) else "loss -",
         f"{figures.images_per_second:.1f} images/s",
-        f"{snapshot.workers_ready} workers",
+        f"{snapshot.workers_ready}/{snapshot.workers_desired} workers",
     ]
     if snapshot.eta_seconds is not None and snapshot.state != "Complete":
         parts.append(f"ETA {describe_seconds(snapshot.eta_seconds)}")
