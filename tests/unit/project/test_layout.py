@@ -67,14 +67,11 @@ def sleeps(tree: ast.AST) -> Iterator[int]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.While):
             continue
-        called = node.func if isinstance(node, ast.Call) else None
         # sleep(0) gives others their turn and waits for nothing.
-        if (
-            isinstance(called, ast.Attribute)
-            and called.attr == "sleep"
-            and "sleep(0)" not in ast.unparse(node)
-        ):
-            yield node.lineno
+        if isinstance(node, ast.Call) and "sleep(0)" not in ast.unparse(node):
+            called = node.func
+            if isinstance(called, ast.Attribute) and called.attr == "sleep":
+                yield node.lineno
         yield from sleeps(node)
 
 
