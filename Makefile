@@ -25,6 +25,10 @@ help: ## This list
 .PHONY: setup
 setup: $(VENV)/.complete ## The environment alone: .venv, by uv, pinned by constraints.txt
 
+# A tree that was moved or copied with its .venv would run the other tree's code.
+ifneq ($(strip $(file <$(VENV)/.complete)),$(CURDIR))
+.PHONY: $(VENV)/.complete
+endif
 $(VENV)/.complete: pyproject.toml constraints.txt tools/setup-environment.sh
 	@PYTHON='$(PYTHON)' tools/setup-environment.sh
 

@@ -8,7 +8,7 @@
 # Usage: tools/setup-environment.sh [uv arguments ...]
 #   Without arguments: sets up .venv. With arguments: runs uv with them, under the same settings.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 
 readonly UV_PINNED=0.13.9
 readonly UV_OLDEST_MINOR=9  # of 0.x: the first that knows the settings used below
@@ -133,10 +133,10 @@ map_pip_settings() {
     fi
 }
 
+# A venv that was copied or moved here still runs the code of the place that it came from.
 is_usable_venv() {
-    local prefix
-    prefix=$(.venv/bin/python -c 'import sys; print(sys.prefix if sys.version_info >= (3, 11) else "")' 2>/dev/null) &&
-        [[ $prefix == "$PWD/.venv" ]]
+    .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null &&
+        [[ ! -e .venv/.complete || $(<.venv/.complete) == "$PWD" ]]
 }
 
 no_index=()
@@ -161,5 +161,5 @@ fi
 say "installing what pyproject.toml names, as pinned in constraints.txt (about 6 GB with torch's CUDA parts)"
 "$uv" pip install --python .venv/bin/python "${no_index[@]}" \
     --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]'
-touch .venv/.complete
+echo "$PWD" >.venv/.complete
 say "done: .venv/bin/synthray"
