@@ -34,6 +34,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     REPEATED_DEATHS = "RepeatedDeaths"
     WORKER_LOST = "WorkerLost"
+    RAY_UNAVAILABLE = "RayUnavailable"
     FENCED = "Fenced"
 
 

@@ -20,7 +20,7 @@ from ray.train import TrainingFailedError
 
 from synthray import __version__
 from synthray.checkpoints.manifest import Manifest
-from synthray.errors import Reason, SynthrayError
+from synthray.errors import Reason, SynthrayError, Unavailable
 from synthray.telemetry.exporter import Exporter
 from synthray.telemetry.report import RunSnapshot
 from synthray.training.board import Posting, RunBoard, Wishes
@@ -113,6 +113,15 @@ def _local_ray(settings: RunSettings, num_workers: int) -> Iterator[str]:
         }
     )
     with tempfile.TemporaryDirectory(prefix=f"synthray-{settings.run}-") as scratch_directory:
+        try:
+            _start_ray(num_workers)
+            yield scratch_directory
+        finally:
+            ray.shutdown()
+
+
+def _start_ray(num_workers: int) -> None:
+    try:
         ray.init(
             num_cpus=num_workers + 1,
             include_dashboard=False,
@@ -120,10 +129,12 @@ def _local_ray(settings: RunSettings, num_workers: int) -> Iterator[str]:
             logging_level=logging.ERROR,
             object_store_memory=_OBJECT_STORE_BYTES,
         )
-        try:
-            yield scratch_directory
-        finally:
-            ray.shutdown()
+    except Exception as error:
+        raise Unavailable(
+            f"Ray did not start on this machine ({error}); its logs are in /tmp/ray/session_latest/logs. "
+            "The same command may succeed when the machine is less busy",
+            reason=Reason.RAY_UNAVAILABLE,
+        ) from error
 
 
 @contextmanager
