@@ -80,7 +80,8 @@ class Training:
         children = self._descendants()
         self.process.kill()
         self.process.wait()
-        _, alive = psutil.wait_procs(children, timeout=60)
+        # Workers and raylet end within seconds; two of Ray's agents look after their parent once a minute.
+        _, alive = psutil.wait_procs(children, timeout=120)
         assert not alive, f"outlived the driver: {[process.cmdline()[:3] for process in alive]}"
 
     def kill_everything(self) -> None:

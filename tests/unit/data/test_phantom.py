@@ -30,7 +30,11 @@ def test_writes_one_jpeg_per_row_of_train_csv(tmp_path: Path) -> None:
     files = _write(tmp_path)
     rows = _rows(files)
     assert list(rows[0]) == ["StudyInstanceUID", *LABELS, "PatientID"]
-    assert set(files) == {"train.csv", *(f"train/{row['StudyInstanceUID']}.jpg" for row in rows)}
+    assert set(files) == {
+        "train.csv",
+        "phantom.json",
+        *(f"train/{row['StudyInstanceUID']}.jpg" for row in rows),
+    }
     assert len(rows) == 6
 
 
@@ -50,8 +54,20 @@ def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
 
 def test_another_seed_makes_other_patients(tmp_path: Path) -> None:
     first, second = _write(tmp_path / "a", seed=1), _write(tmp_path / "b", seed=2)
-    assert not set(first) & set(second) - {"train.csv"}
+    assert set(first) & set(second) == {"train.csv", "phantom.json"}
     assert not {row["PatientID"] for row in _rows(first)} & {row["PatientID"] for row in _rows(second)}
+
+
+def test_what_is_there_already_is_not_drawn_again_and_never_mixed(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path), s3_settings_from_environment({}))
+    first = write_phantom_dataset(store, num_images=2, size_px=96, seed=0, workers=1)
+    drawn: list[tuple[int, int]] = []
+    again = write_phantom_dataset(
+        store, num_images=2, size_px=96, seed=0, workers=1, progress=lambda *state: drawn.append(state)
+    )
+    assert (again, drawn) == (first, [])
+    with pytest.raises(InvalidInput, match="holds phantoms of other arguments"):
+        write_phantom_dataset(store, num_images=2, size_px=96, seed=1, workers=1)
 
 
 def test_the_report_counts_what_was_written_and_progress_reaches_the_end(tmp_path: Path) -> None:
