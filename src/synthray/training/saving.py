@@ -56,7 +56,7 @@ class SaveDesk:
 
     def save_if_free(self, state: TrainingState) -> None:
         """Save the state unless an earlier save still needs the buffer."""
-        if not self._saver.busy and self._to_retry is None:
+        if self._buffer_is_free():
             self._copy_and_commit(state, model=False)
 
     def save(self, state: TrainingState, *, model: bool) -> None:
@@ -69,14 +69,13 @@ class SaveDesk:
 
     def finish(self) -> None:
         """Wait until everything that was saved is committed, however long storage is away."""
-        while self._saver.busy or self._to_retry is not None:
-            result = self._saver.wait(_POLL_SECONDS)
-            if result is not None:
-                self._take(result)
+        while not self._buffer_is_free():
             self._retry_when_due()
             if self._to_retry is not None:
                 self._waiting()
-        self._take_all()
+                time.sleep(_POLL_SECONDS)
+            elif (result := self._saver.wait(_POLL_SECONDS)) is not None:
+                self._take(result)
 
     def collect(self) -> list[SaveResult]:
         """What became of saves since the last call; raises what can't be mended by trying again."""
@@ -88,6 +87,16 @@ class SaveDesk:
     def close(self) -> None:
         """End the uploader; a save under way is given up."""
         self._saver.close()
+
+    def _buffer_is_free(self) -> bool:
+        """Whether no save needs the buffer any more, neither one under way nor a failed one.
+
+        Asks whether one is under way before it takes results: a failure heard only after new tensors were
+        copied would be sent again with the old request and the new tensors.
+        """
+        busy = self._saver.busy
+        self._take_all()
+        return not busy and self._to_retry is None
 
     def _copy_and_commit(self, state: TrainingState, *, model: bool) -> None:
         self._saver.begin(None)
