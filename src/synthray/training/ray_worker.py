@@ -70,7 +70,8 @@ def train_worker(config: dict[str, Any]) -> None:
         with open_segment(segment.settings, segment.attempt, world) as opened:
             outcome = run_segment(opened, control)
         leave_world(world)
-        ray.get(segment.board.finish.remote(segment.attempt.number, outcome))
+        if rank == 0:  # the others are through before the last save is committed
+            ray.get(segment.board.finish.remote(segment.attempt.number, outcome))
     except SynthrayError as error:
         ray.get(segment.board.fail.remote(segment.attempt.number, error))
         raise
