@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 
 from synthray.checkpoints.saver import SaveResult
@@ -24,6 +25,7 @@ from synthray.training.state import TrainingState
 from synthray.training.step import StepResult
 
 _RATE_STEPS = 16
+_SKIP_REASON = "unreadable"
 
 
 class SegmentBooks:
@@ -56,6 +58,7 @@ class SegmentBooks:
             images=self.totals.images + num_images,
             steps=self.totals.steps + 1,
             nonfinite_steps=self.totals.nonfinite_steps + result.recomputed,
+            skipped_samples=_count_skipped(self.totals.skipped_samples, result.skipped_samples),
             data_wait_seconds=self.totals.data_wait_seconds + times.data_wait_seconds,
             step_seconds=self.totals.step_seconds.observe(seconds),
         )
@@ -110,9 +113,16 @@ class SegmentBooks:
         report = SegmentReport(self._place.rank, self._attempt, state_name, self._place, totals)
         if self._place.rank > 0:
             return replace(report, totals=SegmentTotals(storage=totals.storage))
+        figures = self.figures and replace(self.figures, validation_loss=self.validation_loss)
         return replace(
             report,
-            figures=self.figures,
-            lifetime=build_lifetime(ledger, images_seen),
+            figures=figures,
+            lifetime=build_lifetime(replace(ledger, saved=time.time()), images_seen),
             last_checkpoint=self.last_checkpoint,
         )
+
+
+def _count_skipped(counts: Mapping[str, int], num_samples: int) -> dict[str, int]:
+    if not num_samples:
+        return dict(counts)
+    return {**counts, _SKIP_REASON: counts.get(_SKIP_REASON, 0) + num_samples}

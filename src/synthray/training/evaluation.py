@@ -31,10 +31,10 @@ def validation_loss(
     *,
     num_timesteps: int,
     world: World,
-) -> float:
-    """Mean loss over the held-out samples."""
+) -> float | None:
+    """Mean loss over the held-out samples; None if one of them is not finite."""
     tally = StepTally()
     for batch in batches:
         tally.add_losses(losses(batch).cpu(), batch.weights, batch.timesteps, num_timesteps)
     world.add_over_workers(tally.vector)
-    return tally.loss
+    return None if tally.nonfinite else tally.loss

@@ -75,7 +75,6 @@ class StepTimes:
 
     useful_seconds: float
     data_wait_seconds: float
-    checkpoint_stall_seconds: float = 0.0
 
 
 def after_step(ledger: Ledger, times: StepTimes, *, loss: float, nonfinite: int, skipped: int) -> Ledger:
@@ -84,12 +83,16 @@ def after_step(ledger: Ledger, times: StepTimes, *, loss: float, nonfinite: int,
         ledger,
         useful_seconds=ledger.useful_seconds + times.useful_seconds,
         data_wait_seconds=ledger.data_wait_seconds + times.data_wait_seconds,
-        checkpoint_stall_seconds=ledger.checkpoint_stall_seconds + times.checkpoint_stall_seconds,
         nonfinite_steps=ledger.nonfinite_steps + nonfinite,
         skipped_samples=ledger.skipped_samples + skipped,
         epoch_loss_sum=ledger.epoch_loss_sum + loss,
         epoch_steps=ledger.epoch_steps + 1,
     )
+
+
+def after_stall(ledger: Ledger, seconds: float) -> Ledger:
+    """Book time that training stood still for a save; the save itself holds what came before it."""
+    return replace(ledger, checkpoint_stall_seconds=ledger.checkpoint_stall_seconds + seconds)
 
 
 def after_epoch(ledger: Ledger, *, epoch: int, images_seen: int, validation_loss: float | None) -> Ledger:

@@ -16,7 +16,7 @@ from synthray.training.batches import TrainingBatch, make_training_batch, plan_w
 from synthray.training.bookkeeping import SegmentBooks
 from synthray.training.control import RunControl
 from synthray.training.evaluation import plan_validation, validation_loss
-from synthray.training.ledger import FaultRecord, StepTimes, after_epoch, after_step, with_fault
+from synthray.training.ledger import FaultRecord, StepTimes, after_epoch, after_stall, after_step, with_fault
 from synthray.training.plan import plan_micro_batches, plan_share
 from synthray.training.previews import draw_previews
 from synthray.training.saving import SaveDesk
@@ -58,6 +58,8 @@ class _Loop:
         self._plan = segment.plan
         self._state = segment.state
         self._books = SegmentBooks(segment.world.rank, segment.attempt.number, segment.plan)
+        history = segment.state.ledger.history
+        self._books.validation_loss = history[-1].validation_loss if history else None
         self._desk = SaveDesk(segment, self._wait_for_storage) if segment.world.rank == 0 else None
 
     def run(self) -> str:
@@ -65,7 +67,9 @@ class _Loop:
         self._report("Running")
         with closing(self._stream()) as stream:
             while self._state.step < self._plan.num_steps:
-                if self._take_step(stream).stop:
+                stop = self._take_step(stream).stop
+                # A stop at the last step is the end: the run's model is still to be saved.
+                if stop and self._state.step < self._plan.num_steps:
                     self._save(model=False, final=True)
                     return STOPPED
         self._save(model=True, final=True)
@@ -113,7 +117,9 @@ class _Loop:
         elif self._plan.precedes_short_batch(step):
             self._save(model=False, final=False)
         elif result.save and not result.stop and self._desk is not None:
+            started = time.perf_counter()
             self._desk.save_if_free(self._state)
+            self._book_stall(time.perf_counter() - started)
         self._collect_saves()
         self._report("Running")
         return result
@@ -210,8 +216,12 @@ class _Loop:
         self._desk.save(self._state, model=model)
         if final:
             self._desk.finish()
-        self._books.book_stall(time.perf_counter() - started)
+        self._book_stall(time.perf_counter() - started)
         self._collect_saves()
+
+    def _book_stall(self, seconds: float) -> None:
+        self._state.ledger = after_stall(self._state.ledger, seconds)
+        self._books.book_stall(seconds)
 
     def _collect_saves(self) -> None:
         if self._desk is not None:
