@@ -76,14 +76,36 @@ def _check_fits(settings: RunSettings, description: DatasetDescription) -> None:
 
 
 def observe_resume_point(preflight: Preflight, excluded: frozenset[str]) -> Manifest | None:
-    """The newest committed state that this run can go on from; `excluded` ones proved to be corrupt."""
+    """The newest committed state that this run can go on from; `excluded` ones proved to be corrupt.
+
+    Raises InvalidInput where going on would throw away what the run has: epochs were lowered, or raised and
+    no state at a whole batch is left.
+    """
+    plan, unfit = preflight.plan, None
     states, _ = CheckpointStore(preflight.store).list_checkpoints("state")
     for state in reversed(states):
         if state.manifest is None or not state.is_sound:
             _log.warning("state %s can't be used: %s", state.name, "; ".join(state.problems))
-        elif str(state.name) not in excluded and preflight.plan.resumable(state.manifest.images_seen):
-            return state.manifest
+        elif str(state.name) not in excluded:
+            if state.manifest.images_seen > plan.images_total:
+                raise InvalidInput(_describe_lowered_epochs(plan, state.manifest.images_seen))
+            if plan.resumable(state.manifest.images_seen):
+                return state.manifest
+            unfit = unfit or state.manifest
+    if unfit is not None and unfit.images_seen >= plan.global_batch_size:
+        raise InvalidInput(
+            f"spec.optimization.epochs={plan.epochs} can't go on from state {unfit.name}: its last batch was "
+            "short, and no earlier state was kept; use another spec.checkpoints.uri"
+        )
     return None
+
+
+def _describe_lowered_epochs(plan: BatchPlan, images_seen: int) -> str:
+    epochs = -(-images_seen // plan.num_samples)
+    return (
+        f"spec.optimization.epochs={plan.epochs} ends at {plan.images_total} images and the run has seen "
+        f"{images_seen}; use {epochs} or more, or another spec.checkpoints.uri"
+    )
 
 
 def start_attempt(

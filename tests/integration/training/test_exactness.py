@@ -5,6 +5,9 @@ from collections.abc import Callable
 import pytest
 from tiny_run import TinyRun, train
 
+from synthray.errors import InvalidInput
+from synthray.training.preflight import check_run
+
 NewRun = Callable[..., TinyRun]
 
 
@@ -34,6 +37,20 @@ def test_raising_epochs_of_a_finished_run_equals_one_longer_run(new_run: NewRun)
     train(raised, "spec.optimization.epochs=1")
     train(raised, "spec.optimization.epochs=3")
     assert raised.digests() == longer.digests()
+
+
+def test_a_stop_at_the_last_step_still_saves_the_model(new_run: NewRun) -> None:
+    run = new_run("run")
+    num_steps = check_run(run.settings(), adopt=False).plan.num_steps
+    assert train(run, stop_after_steps=num_steps) == "complete"
+    assert run.checkpoints().list_models()[-1].epoch == 2
+
+
+def test_epochs_below_what_was_trained_are_refused(new_run: NewRun) -> None:
+    run = new_run("run")
+    train(run)
+    with pytest.raises(InvalidInput, match=r"epochs=1 ends at \d+ images and the run has seen \d+; use 2 or"):
+        train(run, "spec.optimization.epochs=1")
 
 
 def test_another_seed_ends_with_other_bits(new_run: NewRun) -> None:
