@@ -30,6 +30,10 @@ class Exporter:
         try:
             self._server = _Server((host, port), _build_handler(snapshot, registry))
         except OSError as error:
+            if error.errno == errno.EACCES:
+                raise InvalidInput(
+                    f"port {port} on {host} is not for this user; choose one above 1023 with --metrics-port"
+                ) from error
             if error.errno != errno.EADDRINUSE:
                 raise
             raise InvalidInput(

@@ -11,6 +11,8 @@ def build_progress(snapshot: RunSnapshot) -> dict[str, Any]:
     """Where the run stands; figures that are not known yet are null."""
     figures, lifetime = snapshot.figures, snapshot.lifetime
     checkpoint = snapshot.last_checkpoint
+    # images_total is epochs times the dataset's size, so the division below counts whole epochs.
+    images_total = max(1, snapshot.images_total)
     loss = figures.loss if figures and math.isfinite(figures.loss) else None
     return {
         "run": snapshot.run,
@@ -18,7 +20,7 @@ def build_progress(snapshot: RunSnapshot) -> dict[str, Any]:
         "attempt": snapshot.attempt,
         "state": snapshot.state,
         "reason": snapshot.reason,
-        "epoch": figures.epoch if figures else 0,
+        "epoch": figures.epoch if figures else lifetime.images_seen * snapshot.epochs // images_total,
         "epochs": snapshot.epochs,
         "images_seen": figures.images_seen if figures else lifetime.images_seen,
         "images_total": snapshot.images_total,
