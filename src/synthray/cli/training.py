@@ -1,4 +1,4 @@
-"""`synthray train`, `status` and `explain`: a run from its file to its end."""
+"""`synthray train` and `explain`: a run from its file to its end, and what it will cost."""
 
 import os
 from dataclasses import replace
@@ -58,10 +58,17 @@ def train(
     for notice in resolved.notices:
         people.print(f"note: {notice}")
     preflight = check_run(resolved.settings, adopt=adopt)
+    max_workers = preflight.plan.num_micro_batches
+    num_workers = min(workers or run.spec.workers.replicas, max_workers)
+    if workers is not None and workers > num_workers:
+        people.print(
+            f"note: --workers {workers} is more than the {max_workers} micro-batches of a batch; "
+            f"{num_workers} workers train"
+        )
     with ProgressDisplay(people) as display:
         options = DriverOptions(
             namespace=run.metadata.namespace,
-            num_workers=min(workers or run.spec.workers.replicas, preflight.plan.num_micro_batches),
+            num_workers=num_workers,
             metrics_host="127.0.0.1",
             metrics_port=metrics_port,
             show=display.show,
