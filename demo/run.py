@@ -26,6 +26,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 RUN_FILE = "manifests/examples/demo-64.yaml"
 SYNTHRAY = str(Path(sys.executable).with_name("synthray"))
 EXIT_INTERRUPTED = 130
+_SAVE_SECONDS = 90.0
 
 console = Console(highlight=False)
 
@@ -43,8 +44,13 @@ class Demo:
         console.print(f"\n[bold]{title}[/bold]\n  [cyan]$ synthray {' '.join(arguments)}[/cyan]")
         started = time.monotonic()
         with subprocess.Popen([SYNTHRAY, *arguments], env=self._environment, cwd=PROJECT) as process:
-            if lose_a_worker:
-                self._kill_a_worker_in_the_middle(process)
+            try:
+                if lose_a_worker:
+                    self._kill_a_worker_in_the_middle(process)
+                process.wait()
+            except KeyboardInterrupt:
+                _let_end(process)
+                raise
         self._seconds.append((title, time.monotonic() - started))
         if process.returncode != 0:
             console.print(f"[red]exit code {process.returncode}[/red]; `make demo` again goes on from here")
@@ -75,6 +81,14 @@ class Demo:
         for title, seconds in self._seconds:
             console.print(f"  {seconds:6.0f} s  {title}")
         console.print(f"  {sum(seconds for _, seconds in self._seconds):6.0f} s  in all")
+
+
+def _let_end(process: "subprocess.Popen[bytes]") -> None:
+    """Ctrl-C reached the command too: S3 must stay until it has saved; once more ends it at once."""
+    try:
+        process.wait(_SAVE_SECONDS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
 
 
 def read_progress(port: int) -> dict[str, Any] | None:
