@@ -67,7 +67,9 @@ def drive(settings: RunSettings, preflight: Preflight, options: DriverOptions) -
     watch = RunWatch(_first_snapshot(settings, preflight, options, resume_point))
     with Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port):
         if resume_point is not None and resume_point.images_seen >= preflight.plan.images_total:
+            _log.info("%s is complete already; raise spec.optimization.epochs to train on", settings.run)
             watch.set_state("Complete")
+            options.show(watch.snapshot())
             return RunEnd(Verdict.COMPLETE, watch.snapshot())
         with _local_ray(settings, options.num_workers) as scratch_directory, _stop_on_signals() as stopping:
             return Driver(
