@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor
 
 from synthray.api.loading import load_training_run
 from synthray.checkpoints.store import CheckpointStore
-from synthray.storage import open_store
+from synthray.data.dataset import read_description
+from synthray.data.phantom import write_phantom_dataset
+from synthray.data.prepare import prepare
+from synthray.storage import S3Settings, open_store
 from synthray.telemetry.report import SegmentReport
 from synthray.training.loop import run_segment
 from synthray.training.preflight import check_run, observe_resume_point, start_attempt
@@ -48,9 +52,63 @@ class TinyRun:
         newest = self.checkpoints().list_states()[-1]
         return newest.weights_sha256, newest.ema_sha256, newest.optimizer_sha256
 
+    def num_train(self) -> int:
+        """Images of an epoch."""
+        settings = self.settings().storage
+        return read_description(open_store(settings.dataset_uri, settings.s3)).num_train
+
     def checkpoints(self) -> CheckpointStore:
         settings = self.settings().storage
         return CheckpointStore(open_store(settings.checkpoints_uri, settings.s3))
+
+
+def prepare_tiny_dataset(folder: Path) -> str:
+    """Some forty 16 px images of phantoms to train on, a few patients held out; its place."""
+    raw, prepared = (open_store(str(folder / name), S3Settings()) for name in ("raw", "prepared"))
+    write_phantom_dataset(raw, num_images=50, size_px=200, seed=0, workers=1)
+    prepare(raw, prepared, size_px=16, holdout=0.2, max_bad=0.5)
+    return prepared.uri
+
+
+def write_tiny_run(
+    folder: Path,
+    name: str,
+    dataset_uri: str,
+    *,
+    uri: str = "",
+    environment: Mapping[str, str] | None = None,
+    epochs: int = 2,
+) -> TinyRun:
+    """A run of its own, whose checkpoints go to `uri` or into the folder."""
+    checkpoints_uri = uri or str(folder / name)
+    document = {
+        "apiVersion": "synthray.io/v1alpha1",
+        "kind": "TrainingRun",
+        "metadata": {"name": "tiny"},
+        "spec": {
+            "dataset": {"uri": dataset_uri},
+            "model": {
+                "preset": "demo-64",
+                "resolution": 16,
+                "blockOutChannels": [8, 8],
+                "downBlockTypes": ["DownBlock2D", "AttnDownBlock2D"],
+                "upBlockTypes": ["AttnUpBlock2D", "UpBlock2D"],
+                "normNumGroups": 4,
+            },
+            "optimization": {
+                "epochs": epochs,
+                "globalBatchSize": 14,
+                "microBatchSize": 2,
+                "learningRate": 1.0e-3,
+                "learningRateSchedule": {"warmupImages": 20},
+            },
+            "previews": {"seeds": []},
+            "checkpoints": {"uri": checkpoints_uri, "maxWorkAtRiskSeconds": 10},
+        },
+    }
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return TinyRun(file, checkpoints_uri, folder / "cache", environment or {})
 
 
 class Control:

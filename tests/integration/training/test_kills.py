@@ -12,7 +12,7 @@ from tiny_run import TinyRun, train
 
 NewRun = Callable[..., TinyRun]
 EPOCHS = "spec.optimization.epochs=16"
-LONG = ("--set", EPOCHS, "--set", "spec.checkpoints.maxWorkAtRiskSeconds=10")
+LONG = ("--set", EPOCHS)
 
 
 @pytest.fixture
