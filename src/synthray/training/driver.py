@@ -20,9 +20,10 @@ from ray.train import TrainingFailedError
 
 from synthray import __version__
 from synthray.checkpoints.manifest import Manifest
+from synthray.checkpoints.names import state_directory
 from synthray.errors import Reason, SynthrayError, Unavailable
 from synthray.telemetry.exporter import Exporter
-from synthray.telemetry.report import RunSnapshot
+from synthray.telemetry.report import LastCheckpoint, RunSnapshot
 from synthray.training.board import Posting, RunBoard, Wishes
 from synthray.training.decisions import Decision, SegmentEnd, Verdict, decide_after_segment
 from synthray.training.ledger import Ledger, build_lifetime
@@ -33,6 +34,7 @@ from synthray.training.watch import RunWatch
 
 _POLL_SECONDS = 0.25
 _GRACE_SECONDS = 60.0
+_STORAGE_PAUSE_SECONDS = 5.0
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -98,7 +100,17 @@ def _first_snapshot(
     if resume_point is None:
         return snapshot
     ledger = Ledger.from_json(resume_point.ledger)
-    return replace(snapshot, lifetime=build_lifetime(ledger, resume_point.images_seen))
+    return replace(
+        snapshot,
+        lifetime=build_lifetime(ledger, resume_point.images_seen),
+        last_checkpoint=LastCheckpoint(
+            name=str(resume_point.name),
+            epoch=resume_point.epoch,
+            images_seen=resume_point.images_seen,
+            uri=f"{preflight.store.uri}/{state_directory(resume_point.name).rstrip('/')}",
+            time=ledger.saved,
+        ),
+    )
 
 
 @contextmanager
@@ -113,6 +125,8 @@ def _local_ray(settings: RunSettings, num_workers: int) -> Iterator[str]:
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
             "RAY_CHDIR_TO_TRIAL_DIR": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            # cuBLAS repeats its results only with a workspace of fixed size.
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
     )
     with tempfile.TemporaryDirectory(prefix=f"synthray-{settings.run}-") as scratch_directory:
@@ -190,24 +204,38 @@ class Driver:
         """Segments until a verdict that ends the run."""
         cause: Decision | None = None
         while True:
-            resume_point = observe_resume_point(self._preflight, self._excluded)
-            attempt = start_attempt(
-                self._preflight, resume_point, images_reached=self._watch.images_reached, cause=cause
-            )
+            attempt = self._start_attempt(cause)
+            if attempt is None:
+                return self._finish(Decision(Verdict.STOPPED))
             end = self._run_segment(attempt)
             cause = decide_after_segment(end, self._deaths, self._idle_starts)
+            if self._stopping.is_set() and (cause.verdict is Verdict.AGAIN or end.failure is None):
+                cause = cause if cause.verdict is Verdict.COMPLETE else Decision(Verdict.STOPPED)
             if cause.verdict is not Verdict.AGAIN:
                 return self._finish(cause)
-            if self._stopping.is_set():
-                return self._finish(Decision(Verdict.STOPPED))
             self._note(attempt, end, cause)
+
+    def _start_attempt(self, cause: Decision | None) -> AttemptSettings | None:
+        """The next attempt, as soon as storage answers; None if the driver is asked to stop meanwhile."""
+        while not self._stopping.is_set():
+            try:
+                resume_point = observe_resume_point(self._preflight, self._excluded)
+                return start_attempt(
+                    self._preflight, resume_point, images_reached=self._watch.images_reached, cause=cause
+                )
+            except Unavailable as error:
+                _log.warning("waiting for storage: %s", error.message)
+                self._watch.set_state("WaitingForStorage", str(error.reason))
+                self._options.show(self._watch.snapshot())
+                self._stopping.wait(_STORAGE_PAUSE_SECONDS)
+        return None
 
     def _note(self, attempt: AttemptSettings, end: SegmentEnd, cause: Decision) -> None:
         """Remember what this segment taught, and wait as decided."""
         _log.warning("%s; going on from the newest state", cause.message)
         if end.failure is None and end.images_reached is not None:
             self._deaths = (*self._deaths, end.images_reached)
-        if cause.reason is Reason.CHECKPOINT_CORRUPT and attempt.resumes_from is not None:
+        if cause.reason is Reason.CHECKPOINT_CORRUPT and end.images_reached is None and attempt.resumes_from:
             self._excluded |= {attempt.resumes_from}
         self._idle_starts = self._idle_starts + 1 if end.images_reached is None else 0
         self._watch.set_state("WaitingForWorkers", str(cause.reason or ""))

@@ -45,10 +45,6 @@ class BatchPlan:
         start = step * self.global_batch_size
         return range(start, min(start + self.global_batch_size, self.images_total))
 
-    def step_at(self, images_seen: int) -> int:
-        """The step that comes next after `images_seen` images."""
-        return -(-images_seen // self.global_batch_size)
-
     def images_after(self, step: int) -> int:
         """Images seen once `step` is done."""
         return self.positions(step).stop

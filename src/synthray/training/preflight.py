@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass
 
 from synthray.checkpoints.attempts import AttemptRecord, begin_attempt
-from synthray.checkpoints.identity import RunIdentity, claim_prefix
+from synthray.checkpoints.identity import RunIdentity, claim_prefix, read_identity
 from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.store import CheckpointStore
 from synthray.data.dataset import DatasetDescription, read_description
@@ -21,6 +21,8 @@ from synthray.training.plan import BatchPlan
 from synthray.training.settings import AttemptSettings, RunSettings
 
 _log = logging.getLogger(__name__)
+
+_PATH_FIELDS = ("optimization.globalBatchSize", "optimization.microBatchSize")
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,33 @@ def check_run(settings: RunSettings, *, adopt: bool) -> Preflight:
         config=dict(settings.config),
         dataset_digest=description.digest,
     )
+    if adopt:
+        _check_adoptable(store, identity)
     claim_prefix(store, identity, adopt=adopt)
     return Preflight(plan, store)
+
+
+def _check_adoptable(store: ObjectStore, identity: RunIdentity) -> None:
+    """Another run's states can be taken over only by the same network on the same path of batches."""
+    there = read_identity(store)
+    if there is None or there.config_digest == identity.config_digest:
+        return
+    fields = sorted(
+        field
+        for field in there.config.keys() | identity.config.keys()
+        if (field.startswith("model.") or field in _PATH_FIELDS)
+        and there.config.get(field) != identity.config.get(field)
+    )
+    if fields:
+        differences = "; ".join(
+            f"spec.{field} is {there.config.get(field)!r} there and {identity.config.get(field)!r} here"
+            for field in fields
+        )
+        raise InvalidInput(
+            f"--adopt can't go on from the states in {store.uri}: {differences}. Give these fields those "
+            "values, or begin another run with spec.model.initFrom",
+            reason=Reason.PREFIX_IN_USE,
+        )
 
 
 def _check_fits(settings: RunSettings, description: DatasetDescription) -> None:

@@ -22,7 +22,7 @@ from synthray.training.precision import after_good_step, after_overflow
 from synthray.training.reduction import build_gradient_sum
 from synthray.training.settings import RunSettings
 from synthray.training.state import TrainingState
-from synthray.training.tally import StepTally, Votes
+from synthray.training.tally import StepTally, Votes, is_sound
 from synthray.training.world import World
 
 
@@ -162,7 +162,8 @@ class StepEngine:
 
     def _fail(self, tally: StepTally, batches: Sequence[TrainingBatch]) -> None:
         """Raise with the step and the samples; every worker takes part."""
-        positions = [batch.positions for batch in batches if not torch.isfinite(self.losses(batch)).all()]
+        with torch.no_grad():
+            positions = [batch.positions for batch in batches if not is_sound(self.losses(batch)).all()]
         found = [p for share in self._world.gather_objects(positions) for p in share]
         where = f"step {self._state.step} (images {self._state.images_seen} on)"
         if tally.nonfinite:

@@ -29,6 +29,11 @@ class Votes:
     data_wait_seconds: float = 0.0
 
 
+def is_sound(losses: Tensor) -> Tensor:
+    """Which losses are finite, and not so large that the run is lost all the same; false for NaN."""
+    return losses.abs() < _MAX_LOSS
+
+
 class StepTally:
     """Sums of one step; add this worker's share, reduce `vector` over all, then read."""
 
@@ -39,7 +44,7 @@ class StepTally:
         """Add one micro-batch: losses, weights (1, or 0 for padding) and timesteps, each of shape (N,)."""
         real = weights > 0
         losses, timesteps = losses[real].double(), timesteps[real]
-        good = losses.abs() < _MAX_LOSS
+        good = is_sound(losses)
         self.vector[_NONFINITE] += int((~good).sum())
         fixed = torch.where(good, losses, 0.0).mul(2.0**LOSS_FRACTION_BITS).round().to(torch.int64)
         buckets = timesteps * NUM_BUCKETS // num_timesteps

@@ -24,10 +24,11 @@ def test_any_number_of_workers_ends_with_the_same_bits(new_run: NewRun, precisio
 
 def test_a_run_that_is_stopped_resized_and_resumed_ends_with_the_same_bits(new_run: NewRun) -> None:
     alone, broken = new_run("alone"), new_run("broken")
-    assert train(alone) == "complete"
+    longer = "spec.optimization.epochs=3"
+    assert train(alone, longer) == "complete"
     for num_workers, steps in ((3, 1), (1, 2), (7, 1)):
-        assert train(broken, num_workers=num_workers, stop_after_steps=steps) == "stopped"
-    assert train(broken, num_workers=2) == "complete"
+        assert train(broken, longer, num_workers=num_workers, stop_after_steps=steps) == "stopped"
+    assert train(broken, longer, num_workers=2) == "complete"
     assert broken.digests() == alone.digests()
 
 

@@ -128,3 +128,23 @@ def test_an_overflow_repeats_the_batch_at_half_the_scale_and_counts_once(
         assert result.overflows == 1
         assert segment.state.loss_scale.scale == 4.0
         assert segment.state.images_seen == 14
+
+
+def test_adopting_states_of_another_network_or_batch_is_refused_with_the_fields(new_run: NewRun) -> None:
+    run = new_run("run")
+    train(run, "spec.optimization.epochs=1")
+    with pytest.raises(InvalidInput) as refused:
+        check_run(run.settings("spec.optimization.globalBatchSize=16", "spec.seed=5"), adopt=True)
+    assert refused.value.message == (
+        f"--adopt can't go on from the states in {run.checkpoints_uri}: "
+        "spec.optimization.globalBatchSize is 14 there and 16 here. Give these fields those values, "
+        "or begin another run with spec.model.initFrom"
+    )
+
+
+def test_a_prefix_of_another_run_is_refused_unless_it_is_adopted(new_run: NewRun) -> None:
+    run = new_run("run")
+    train(run, "spec.optimization.epochs=1")
+    with pytest.raises(InvalidInput, match=r"--adopt to go on from them all the same"):
+        check_run(run.settings("spec.seed=5"), adopt=False)
+    check_run(run.settings("spec.seed=5"), adopt=True)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ class FakeSaver:
         return self.poll()
 
 
-def build_state(images_seen: int) -> SimpleNamespace:
+def build_state(images_seen: int) -> Any:
     return SimpleNamespace(
         images_seen=images_seen,
         step=images_seen,
