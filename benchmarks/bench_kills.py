@@ -27,7 +27,7 @@ from tiny_run import TinyRun, prepare_tiny_dataset, train, write_tiny_run
 
 from synthray.storage import EmbeddedS3
 
-EPOCHS = 16
+EPOCHS = 40
 KINDS = ("worker", "driver", "everything")
 KILLS_A_RUN = 5
 TRAINING = ("Running", "Saving", "Complete")
@@ -62,7 +62,7 @@ class Campaign:
             epochs=EPOCHS,
         )
         images_total = EPOCHS * run.num_train()
-        marks = sorted(self.moments.randrange(images_total * 9 // 10) for _ in range(max_kills))
+        marks = sorted(self.moments.randrange(images_total * 3 // 4) for _ in range(max_kills))
         training = self._start(run)
         for mark in marks:
             training = self._kill_at(training, run, mark)

@@ -4,6 +4,8 @@
 `s3_settings` opens others on the same server, `s3_environment` gives child processes its AWS variables.
 """
 
+import fcntl
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +18,14 @@ from synthray.storage import EmbeddedS3, ObjectStore, S3Settings, open_store, s3
 # How long an example takes depends on what else the machine does.
 settings.register_profile("synthray", deadline=None)
 settings.load_profile("synthray")
+
+
+@pytest.fixture
+def one_ray_at_a_time() -> Iterator[None]:
+    """Two Rays that start at once on two cores miss their deadlines: tests of other processes wait here."""
+    with (Path(tempfile.gettempdir()) / "synthray-tests-ray.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ from synthray.training.watch import RunWatch
 _POLL_SECONDS = 0.25
 _GRACE_SECONDS = 60.0
 _STORAGE_PAUSE_SECONDS = 5.0
+_RAY_START_ATTEMPTS = 3
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -138,20 +139,27 @@ def _local_ray(settings: RunSettings, num_workers: int) -> Iterator[str]:
 
 
 def _start_ray(num_workers: int) -> None:
-    try:
-        ray.init(
-            num_cpus=num_workers + 1,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-        )
-    except Exception as error:
-        raise Unavailable(
-            f"Ray did not start on this machine ({error}); its logs are in /tmp/ray/session_latest/logs. "
-            "The same command may succeed when the machine is less busy",
-            reason=Reason.RAY_UNAVAILABLE,
-        ) from error
+    """Start Ray; on a busy machine it may miss its own deadline of 30 seconds, so it gets more than one."""
+    for attempts_left in reversed(range(_RAY_START_ATTEMPTS)):
+        try:
+            ray.init(
+                num_cpus=num_workers + 1,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
+        except Exception as error:
+            ray.shutdown()
+            if attempts_left:
+                _log.info("Ray did not start in time; once more")
+                continue
+            raise Unavailable(
+                f"Ray did not start on this machine ({error}); its logs are in /tmp/ray/session_latest/logs. "
+                "The same command may succeed when the machine is less busy",
+                reason=Reason.RAY_UNAVAILABLE,
+            ) from error
+        return
 
 
 @contextmanager

@@ -56,7 +56,8 @@ def shells() -> Iterator[list["subprocess.Popen[bytes]"]]:
         shell.wait()
 
 
-@pytest.mark.timeout(DEADLINE_SECONDS + 20)
+@pytest.mark.timeout(DEADLINE_SECONDS + 1200)
+@pytest.mark.usefixtures("one_ray_at_a_time")
 def test_every_command_of_the_tutorial_succeeds(
     tmp_path: Path, environment: dict[str, str], shells: list["subprocess.Popen[bytes]"]
 ) -> None:

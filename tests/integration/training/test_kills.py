@@ -10,8 +10,10 @@ import pytest
 from ray_run import Training
 from tiny_run import TinyRun, train
 
+pytestmark = pytest.mark.usefixtures("one_ray_at_a_time")
+
 NewRun = Callable[..., TinyRun]
-EPOCHS = "spec.optimization.epochs=16"
+EPOCHS = "spec.optimization.epochs=40"
 LONG = ("--set", EPOCHS)
 
 
@@ -23,7 +25,7 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_five_kills_at_random_moments_change_nothing(
     new_run: NewRun, s3_environment: Mapping[str, str], free_port: int
 ) -> None:
@@ -56,7 +58,7 @@ def test_five_kills_at_random_moments_change_nothing(
     assert broken.digests() == alone.digests()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1500)
 def test_ctrl_c_saves_and_leaves_nothing_running(
     new_run: NewRun, s3_environment: Mapping[str, str], free_port: int
 ) -> None:
