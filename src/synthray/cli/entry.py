@@ -13,10 +13,8 @@ import typer
 from rich.logging import RichHandler
 
 from synthray.cli import checkpoints, data, generation, storage, training
-from synthray.cli.output import people
+from synthray.cli.output import EXIT_INTERRUPTED, people
 from synthray.errors import InvalidInput, Reason, SynthrayError, Unavailable
-
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="synthray",

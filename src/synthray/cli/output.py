@@ -9,6 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+EXIT_INTERRUPTED = 130
+"""What a command returns after Ctrl-C."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 people = Console(stderr=True, highlight=False)

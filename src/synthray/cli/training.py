@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthray.api.names import METRICS_PORT
-from synthray.cli.output import JsonOption, people, print_document, results
+from synthray.cli.output import EXIT_INTERRUPTED, JsonOption, people, print_document, results
 from synthray.errors import SynthrayError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ SetOption = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a field, for example spec.seed=1."),
 ]
 DEFAULT_CACHE = Path("~/.cache/synthray").expanduser()
-EXIT_INTERRUPTED = 130
 _EXPLAIN_DEADLINE_SECONDS = 5.0
 
 

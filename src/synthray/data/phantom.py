@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from synthray.data.discovery import RANZCR_LABELS
 from synthray.data.phantom_anatomy import Anatomy, Pose, draw_anatomy, draw_pose
-from synthray.data.phantom_devices import LABELS, Device, decide_label, lay_devices
+from synthray.data.phantom_devices import Device, decide_label, lay_devices
 from synthray.data.phantom_render import render_chest
 from synthray.errors import InvalidInput
 from synthray.storage import ObjectStore
@@ -184,9 +185,9 @@ def build_table(images: tuple[PhantomImage, ...], labels: list[frozenset[str]]) 
     """train.csv: StudyInstanceUID, the eleven labels as 0 or 1, PatientID."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["StudyInstanceUID", *LABELS, "PatientID"])
+    writer.writerow(["StudyInstanceUID", *RANZCR_LABELS, "PatientID"])
     for image, found in zip(images, labels, strict=True):
-        writer.writerow([image.uid, *(int(label in found) for label in LABELS), image.patient_id])
+        writer.writerow([image.uid, *(int(label in found) for label in RANZCR_LABELS), image.patient_id])
     return text.getvalue().encode()
 
 

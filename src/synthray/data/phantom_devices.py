@@ -15,20 +15,6 @@ from synthray.data.phantom_anatomy import Anatomy, Pose
 
 Point = tuple[float, float]
 
-LABELS = (
-    "ETT - Abnormal",
-    "ETT - Borderline",
-    "ETT - Normal",
-    "NGT - Abnormal",
-    "NGT - Borderline",
-    "NGT - Incompletely Imaged",
-    "NGT - Normal",
-    "CVC - Abnormal",
-    "CVC - Borderline",
-    "CVC - Normal",
-    "Swan Ganz Catheter Present",
-)
-
 
 class DeviceKind(StrEnum):
     """RANZCR's four kinds of tubes and lines."""

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
+from synthray.data.discovery import RANZCR_LABELS
 from synthray.data.phantom import draw_image, draw_study, plan_phantom, write_phantom_dataset
-from synthray.data.phantom_devices import LABELS
 from synthray.errors import InvalidInput
 from synthray.storage import open_store, s3_settings_from_environment
 
@@ -29,7 +29,7 @@ def _rows(files: dict[str, bytes]) -> list[dict[str, str]]:
 def test_writes_one_jpeg_per_row_of_train_csv(tmp_path: Path) -> None:
     files = _write(tmp_path)
     rows = _rows(files)
-    assert list(rows[0]) == ["StudyInstanceUID", *LABELS, "PatientID"]
+    assert list(rows[0]) == ["StudyInstanceUID", *RANZCR_LABELS, "PatientID"]
     assert set(files) == {
         "train.csv",
         "phantom.json",
@@ -41,7 +41,7 @@ def test_writes_one_jpeg_per_row_of_train_csv(tmp_path: Path) -> None:
 def test_each_row_of_train_csv_has_the_labels_of_its_own_picture(tmp_path: Path) -> None:
     rows = {row["StudyInstanceUID"]: row for row in _rows(_write(tmp_path, num_images=8))}
     for image in plan_phantom(num_images=8, size_px=96, seed=0):
-        labels = {label for label in LABELS if rows[image.uid][label] == "1"}
+        labels = {label for label in RANZCR_LABELS if rows[image.uid][label] == "1"}
         assert labels == draw_study(image, 0)[0].labels
         assert rows[image.uid]["PatientID"] == image.patient_id
 
@@ -86,7 +86,7 @@ def test_the_report_counts_what_was_written_and_progress_reaches_the_end(tmp_pat
     assert report.num_broken == 0
     assert report.written_bytes == sum(info.size_bytes for info in store.list("train/"))
     table = csv.DictReader(io.StringIO(store.read("train.csv").decode()))
-    found = Counter(label for row in table for label in LABELS if row[label] == "1")
+    found = Counter(label for row in table for label in RANZCR_LABELS if row[label] == "1")
     assert report.label_counts == dict(found)
 
 

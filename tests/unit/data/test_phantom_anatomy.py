@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from synthray.data.discovery import RANZCR_LABELS
 from synthray.data.phantom import draw_study, plan_phantom
 from synthray.data.phantom_anatomy import Anatomy, Pose, draw_anatomy, draw_pose
-from synthray.data.phantom_devices import LABELS, Device, DeviceKind, decide_label, lay_devices
+from synthray.data.phantom_devices import Device, DeviceKind, decide_label, lay_devices
 from synthray.data.phantom_render import render_chest
 
 PATIENTS = range(6)
@@ -73,7 +74,7 @@ def test_every_device_gets_one_known_label_and_its_tip_lies_where_the_label_says
     anatomy, pose = _patient(seed)
     for device in lay_devices(np.random.default_rng(seed), anatomy, pose):
         label = decide_label(device, anatomy, pose)
-        assert label in LABELS
+        assert label in RANZCR_LABELS
         assert label.startswith(device.kind)
         if label == "ETT - Normal":
             assert 3 <= anatomy.carina_y - device.tip[1] <= 7
@@ -114,7 +115,7 @@ def test_labels_follow_from_the_tip(kind: DeviceKind, tip: tuple[float, float], 
 def test_a_thousand_studies_show_every_label() -> None:
     images = plan_phantom(num_images=1000, size_px=512, seed=0)
     found = Counter(label for image in images for label in draw_study(image, 0)[0].labels)
-    assert set(found) == set(LABELS)
+    assert set(found) == set(RANZCR_LABELS)
     assert found["CVC - Normal"] > found["CVC - Abnormal"]
 
 
