@@ -7,6 +7,7 @@ import torch
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 
+from synthray.diffusion.determinism import PINNED, read_switches
 from synthray.errors import InvalidInput
 from synthray.generation.profile import PROFILES, STRICT_1, check_weights, pinned, profile_of_name
 
@@ -30,10 +31,7 @@ def global_settings() -> tuple[object, ...]:
     backends: Any = torch.backends
     return (
         torch.get_num_threads(),
-        backends.cudnn.benchmark,
-        backends.cudnn.deterministic,
-        backends.cudnn.allow_tf32,
-        backends.cuda.matmul.allow_tf32,
+        read_switches(),
         torch.get_float32_matmul_precision(),
         backends.cuda.flash_sdp_enabled(),
         backends.cuda.math_sdp_enabled(),
@@ -58,9 +56,7 @@ def test_everything_that_decides_a_bit_is_pinned_inside(unet: UNet2DModel) -> No
     unet.train()
     with pinned(STRICT_1, unet):
         assert torch.get_num_threads() == 1
-        assert not torch.backends.cudnn.benchmark
-        assert torch.backends.cudnn.deterministic
-        assert not torch.backends.cuda.matmul.allow_tf32
+        assert read_switches() == PINNED
         assert torch.get_float32_matmul_precision() == "highest"
         assert torch.is_inference_mode_enabled()
         assert not unet.training
