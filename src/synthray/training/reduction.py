@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from synthray.training.world import World
+
 GRADIENT_FRACTION_BITS = 40
 """A gradient's resolution is 2^-40 = 9.1e-13; Adam's epsilon of 1e-8 is eleven thousand times that."""
 
@@ -22,7 +24,6 @@ _CHUNK_ELEMENTS = 1 << 20
 class GradientSum(Protocol):
     """Adds the gradients of micro-batches and, once over all workers, yields their mean per image."""
 
-    total: Tensor
     out_of_range: Tensor
 
     def reset(self) -> None:
@@ -31,15 +32,19 @@ class GradientSum(Protocol):
     def add(self, gradients: Tensor, loss_scale: float) -> None:
         """Add one micro-batch's flat fp32 gradients / `loss_scale` (a power of two); they are consumed."""
 
-    def mean_into(self, out: Tensor, num_images: int) -> None:
-        """Write the sum divided by `num_images` into the flat fp32 `out`."""
+    def mean_over_workers(self, world: World, out: Tensor, num_images: int) -> None:
+        """Write the sum of all workers / `num_images` into the flat fp32 `out`; consumes what was added."""
 
 
 class ExactSum:
     """Fixed-point sum in int64: associative, so equal for any number of workers in any order."""
 
-    def __init__(self, num_elements: int, device: torch.device, max_micro_batches: int) -> None:
-        self.total = torch.zeros(num_elements, dtype=torch.int64, device=device)
+    def __init__(
+        self, num_elements: int, device: torch.device, *, max_micro_batches: int, num_workers: int
+    ) -> None:
+        # Zeros at the end make the pieces of all workers equally long.
+        padded = -(-num_elements // num_workers) * num_workers
+        self.total = torch.zeros(padded, dtype=torch.int64, device=device)
         self.out_of_range = torch.zeros((), dtype=torch.bool, device=device)
         # Half of int64's positive range, shared by all the terms of a global batch: no sum can wrap.
         self._limit = 2.0 ** (62 - (max_micro_batches - 1).bit_length())
@@ -58,11 +63,21 @@ class ExactSum:
         gradients.round_()
         for start in range(0, len(gradients), _CHUNK_ELEMENTS):
             chunk = slice(start, start + _CHUNK_ELEMENTS)
-            self.total[chunk] += gradients[chunk].to(torch.int64)
+            self.total[: len(gradients)][chunk] += gradients[chunk].to(torch.int64)
 
-    def mean_into(self, out: Tensor, num_images: int) -> None:
-        """Write total x 2^-40 / num_images: one rounding to fp32, one exact scaling, one division."""
-        out.copy_(self.total).mul_(2.0**-GRADIENT_FRACTION_BITS).div_(num_images)
+    def mean_over_workers(self, world: World, out: Tensor, num_images: int) -> None:
+        """Write total x 2^-40 / num_images: one rounding to fp32, one exact scaling, one division.
+
+        Each worker adds and converts one piece; the pieces are exchanged as fp32, half as many bytes.
+        """
+        piece = world.sum_piece(self.total)
+        mean = out if world.size == 1 else torch.empty(len(piece), dtype=out.dtype, device=out.device)
+        mean.copy_(piece).mul_(2.0**-GRADIENT_FRACTION_BITS).div_(num_images)
+        if world.size > 1:
+            # The total has done its work; its memory takes the joined pieces.
+            joined = self.total.view(out.dtype)[: len(self.total)]
+            world.join_pieces(mean, joined)
+            out.copy_(joined[: len(out)])
 
 
 class StatisticalSum:
@@ -84,15 +99,16 @@ class StatisticalSum:
         self.out_of_range |= ~(torch.isfinite(smallest) & torch.isfinite(largest))
         self.total.add_(gradients)
 
-    def mean_into(self, out: Tensor, num_images: int) -> None:
+    def mean_over_workers(self, world: World, out: Tensor, num_images: int) -> None:
         """Write total / num_images."""
+        world.add_over_workers(self.total)
         out.copy_(self.total).div_(num_images)
 
 
 def build_gradient_sum(
-    reduction: str, num_elements: int, device: torch.device, max_micro_batches: int
+    reduction: str, num_elements: int, device: torch.device, *, max_micro_batches: int, num_workers: int
 ) -> GradientSum:
     """The sum that the spec's `reduction` names: `exact` or `statistical`."""
     if reduction == "exact":
-        return ExactSum(num_elements, device, max_micro_batches)
+        return ExactSum(num_elements, device, max_micro_batches=max_micro_batches, num_workers=num_workers)
     return StatisticalSum(num_elements, device)

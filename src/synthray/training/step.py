@@ -68,7 +68,11 @@ class StepEngine:
         self._world = world
         self._device = state.ema.device
         self._sum = build_gradient_sum(
-            settings.reduction, len(state.ema), self._device, plan.num_micro_batches
+            settings.reduction,
+            len(state.ema),
+            self._device,
+            max_micro_batches=plan.num_micro_batches,
+            num_workers=world.size,
         )
 
     def run(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepResult:
@@ -91,7 +95,10 @@ class StepEngine:
         return self._update(tally, overflows=overflows, hardware_fault=replayed)
 
     def _compute(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepTally:
-        """Gradients and losses of this worker's micro-batches, summed over all workers."""
+        """This worker's gradients, left in the sum, and the losses and flags of all workers.
+
+        The flags travel first: gradients that nobody can use are not exchanged.
+        """
         self._sum.reset()
         tally = StepTally()
         for batch in batches:
@@ -105,7 +112,6 @@ class StepEngine:
             )
         tally.flag_out_of_range(bool(self._sum.out_of_range))
         tally.vote(votes)
-        self._world.add_over_workers(self._sum.total)
         self._world.add_over_workers(tally.vector)
         return tally
 
@@ -133,7 +139,8 @@ class StepEngine:
         """Clip the mean gradient, step the optimizer, move the average and the counters."""
         state, optimizer = self._state, self._settings.optimizer
         batch_images = len(self._plan.positions(state.step))
-        self._sum.mean_into(state.flat.gradients, batch_images)
+        self._sum.mean_over_workers(self._world, state.flat.gradients, batch_images)
+        # The whole vector on every worker, so that the norm's rounding knows nothing of their number.
         norm = torch.linalg.vector_norm(state.flat.gradients)
         state.flat.gradients.mul_(torch.clamp(optimizer.gradient_clip_norm / (norm + 1e-6), max=1.0))
         learning_rate = optimizer.learning_rate.at(state.images_seen)

@@ -8,21 +8,31 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from synthray.training.reduction import ExactSum, StatisticalSum
+from synthray.training.world import World
 
 CPU = torch.device("cpu")
+ALONE = World(0, 1, CPU)
+
+
+def exact_sum(num_elements: int, max_micro_batches: int) -> ExactSum:
+    return ExactSum(num_elements, CPU, max_micro_batches=max_micro_batches, num_workers=1)
+
+
+def mean_of(exact: ExactSum, num_images: int) -> Tensor:
+    out = torch.empty(len(exact.total))
+    exact.mean_over_workers(ALONE, out, num_images)
+    return out
 
 
 def total_of(gradients: list[Tensor], groups: list[int], size: int) -> Tensor:
     """The sum as several workers would compute it, each its group, then all together."""
-    workers = [ExactSum(size, CPU, max_micro_batches=len(gradients)) for _ in range(max(groups) + 1)]
+    workers = [exact_sum(size, max_micro_batches=len(gradients)) for _ in range(max(groups) + 1)]
     for gradient, group in zip(gradients, groups, strict=True):
         workers[group].add(gradient.clone(), 1.0)
     first = workers[0]
     for other in workers[1:]:
         first.total += other.total
-    out = torch.empty(size)
-    first.mean_into(out, 7)
-    return out
+    return mean_of(first, 7)
 
 
 @settings(max_examples=50, deadline=None)
@@ -40,18 +50,16 @@ def test_any_grouping_in_any_order_gives_the_same_bits(seed: int, groups: list[i
 
 def test_the_mean_is_that_of_fp64_to_a_single_rounding() -> None:
     gradients = [torch.randn(1000, generator=torch.Generator().manual_seed(i)) for i in range(16)]
-    exact = ExactSum(1000, CPU, max_micro_batches=16)
+    exact = exact_sum(1000, max_micro_batches=16)
     for gradient in gradients:
         exact.add(gradient.clone(), 1.0)
-    out = torch.empty(1000)
-    exact.mean_into(out, 64)
     reference = np.sum([gradient.double().numpy() for gradient in gradients], axis=0) / 64
-    np.testing.assert_allclose(out.numpy(), reference, rtol=2e-7, atol=16 * 2.0**-41 / 64)
+    np.testing.assert_allclose(mean_of(exact, 64).numpy(), reference, rtol=2e-7, atol=16 * 2.0**-41 / 64)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30, -1e30])
 def test_what_int64_cannot_hold_is_flagged_and_never_silently_cast(bad: float) -> None:
-    exact = ExactSum(8, CPU, max_micro_batches=4)
+    exact = exact_sum(8, max_micro_batches=4)
     gradient = torch.ones(8)
     gradient[3] = bad
     exact.add(gradient, 1.0)
@@ -62,19 +70,17 @@ def test_what_int64_cannot_hold_is_flagged_and_never_silently_cast(bad: float) -
 
 
 def test_the_largest_gradients_in_range_cannot_wrap_the_sum() -> None:
-    exact = ExactSum(1, CPU, max_micro_batches=64)
+    exact = exact_sum(1, max_micro_batches=64)
     largest = 2.0 ** (62 - 6 - 40) * (1 - 2.0**-23)
     for _ in range(64):
         exact.add(torch.full((1,), largest), 1.0)
     assert not bool(exact.out_of_range)
-    out = torch.empty(1)
-    exact.mean_into(out, 64)
-    assert float(out) == pytest.approx(largest)
+    assert float(mean_of(exact, 64)) == pytest.approx(largest)
 
 
 def test_a_loss_scale_is_divided_out_exactly() -> None:
     gradient = torch.randn(100, generator=torch.Generator().manual_seed(0))
-    plain, scaled = ExactSum(100, CPU, 1), ExactSum(100, CPU, 1)
+    plain, scaled = exact_sum(100, 1), exact_sum(100, 1)
     plain.add(gradient.clone(), 1.0)
     scaled.add(gradient * 1024, 1024.0)
     assert torch.equal(plain.total, scaled.total)
