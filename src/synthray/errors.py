@@ -31,6 +31,7 @@ class Reason(StrEnum):
     VERIFICATION_FAILED = "VerificationFailed"
     NON_FINITE_LOSS = "NonFiniteLoss"
     GRADIENT_OUT_OF_RANGE = "GradientOutOfRange"
+    MIXED_FINGERPRINTS = "MixedFingerprints"
     OUT_OF_MEMORY = "OutOfMemory"
     REPEATED_DEATHS = "RepeatedDeaths"
     WORKER_LOST = "WorkerLost"

@@ -5,7 +5,7 @@ worker reads and verifies it, the others copy from the first, so that it is read
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from synthray.errors import InvalidInput, Reason, VerificationFailed
 from synthray.generation.models import load_model
 from synthray.storage import ObjectStore, open_store
 from synthray.training.batches import NoiseSource
+from synthray.training.fingerprints import agree_on_fingerprint, note_change
 from synthray.training.ledger import FaultRecord, Ledger, after_restart
 from synthray.training.plan import BatchPlan
 from synthray.training.precision import initial_loss_scale
@@ -71,6 +72,7 @@ class Segment:
 def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) -> Iterator[Segment]:
     """Open the dataset, build the network and resume the state; closes readers at the end."""
     configure_determinism(world.device, settings.threads)
+    machine = agree_on_fingerprint(settings, world)
     places = settings.storage
     dataset_store = open_store(places.dataset_uri, places.s3)
     dataset = read_dataset(dataset_store)
@@ -87,7 +89,7 @@ def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) 
     )
     store = open_store(places.checkpoints_uri, places.s3)
     if attempt.resumes_from is not None:
-        _resume(state, attempt.resumes_from, store, world)
+        _resume(state, attempt.resumes_from, store, world, machine)
     elif settings.init_from:
         _start_from(state, settings, world)
     _book_start(state, attempt)
@@ -122,7 +124,7 @@ def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) 
         holdout_reader.close()
 
 
-def _load(state: TrainingState, checkpoints: CheckpointStore, name: str) -> None:
+def _load(state: TrainingState, checkpoints: CheckpointStore, name: str, machine: Mapping[str, str]) -> None:
     """Read a state part by part, each verified, so that the host holds one part at a time."""
     manifest = next((one for one in checkpoints.list_states() if str(one.name) == name), None)
     if manifest is None:
@@ -133,6 +135,7 @@ def _load(state: TrainingState, checkpoints: CheckpointStore, name: str) -> None
     for part in PARTS:
         state.copy_in(part, checkpoints.load_tensors(manifest, part_file(part)))
     state.take_progress(checkpoints.load_progress(manifest))
+    note_change(state, manifest.fingerprint, machine)
 
 
 def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
@@ -145,9 +148,11 @@ def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
     )
 
 
-def _resume(state: TrainingState, name: str, store: ObjectStore, world: World) -> None:
+def _resume(
+    state: TrainingState, name: str, store: ObjectStore, world: World, machine: Mapping[str, str]
+) -> None:
     if world.rank == 0:
-        _load(state, CheckpointStore(store), name)
+        _load(state, CheckpointStore(store), name, machine)
     state.copy_from_first(world)
 
 
