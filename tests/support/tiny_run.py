@@ -5,10 +5,11 @@ sizes cost nothing to start.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import yaml
@@ -23,11 +24,12 @@ from synthray.storage import S3Settings, open_store
 from synthray.telemetry.report import SegmentReport
 from synthray.training.loop import run_segment
 from synthray.training.preflight import check_run, observe_resume_point, start_attempt
-from synthray.training.resolution import resolve_run
+from synthray.training.resolution import observe_compute_capability, resolve_run
 from synthray.training.segment import open_segment
 from synthray.training.settings import RunSettings
-from synthray.training.world import World
+from synthray.training.world import World, pick_device
 
+T = TypeVar("T")
 CPU = torch.device("cpu")
 Digests = tuple[str, str, str]
 
@@ -44,7 +46,10 @@ class TinyRun:
     def settings(self, *changes: str) -> RunSettings:
         run = load_training_run(self.file, changes)
         return resolve_run(
-            run, self.environment, cache_directory=self.cache, compute_capability=None
+            run,
+            self.environment,
+            cache_directory=self.cache,
+            compute_capability=observe_compute_capability(),
         ).settings
 
     def digests(self) -> Digests:
@@ -160,6 +165,31 @@ class ThreadWorld(World):
         return [self.shared[rank] for rank in range(self.size)]
 
 
+def run_workers(
+    num_workers: int,
+    work: Callable[[ThreadWorld], T],
+    *,
+    device: torch.device = CPU,
+    world: type[ThreadWorld] = ThreadWorld,
+) -> list[T]:
+    """What `work` returns in each of a world of threads; the failure that came first, if one did."""
+    barrier, shared = threading.Barrier(num_workers), dict[int, object]()
+
+    def run(rank: int) -> T:
+        try:
+            return work(world(rank, num_workers, device, shared, barrier))
+        except BaseException:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        futures = [pool.submit(run, rank) for rank in range(num_workers)]
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
+    return [future.result() for future in futures]
+
+
 def train(run: TinyRun, *changes: str, num_workers: int = 1, stop_after_steps: int | None = None) -> str:
     """One attempt with threads as workers, from the newest state; how it ended."""
     settings = run.settings(*changes)
@@ -167,20 +197,9 @@ def train(run: TinyRun, *changes: str, num_workers: int = 1, stop_after_steps: i
     attempt = start_attempt(
         preflight, observe_resume_point(preflight, frozenset()), images_reached=0, cause=None
     )
-    first = ThreadWorld(0, num_workers, CPU, {}, threading.Barrier(num_workers))
 
-    def work(rank: int) -> str:
-        try:
-            with open_segment(settings, attempt, replace(first, rank=rank)) as segment:
-                return run_segment(segment, Control(stop_after_steps if rank == 0 else None))
-        except BaseException:
-            first.barrier.abort()
-            raise
+    def work(world: ThreadWorld) -> str:
+        with open_segment(settings, attempt, world) as segment:
+            return run_segment(segment, Control(stop_after_steps if world.rank == 0 else None))
 
-    with ThreadPoolExecutor(num_workers) as pool:
-        futures = [pool.submit(work, rank) for rank in range(num_workers)]
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in errors:
-            if not isinstance(error, threading.BrokenBarrierError):
-                raise error
-        return futures[0].result()
+    return run_workers(num_workers, work, device=pick_device(settings.device))[0]

@@ -5,10 +5,12 @@ the same numbers, takes the same decision: update, repeat at half the loss scale
 reads a store or looks at a clock.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.utils.deterministic
 from torch import Tensor, nn
 
 from synthray.diffusion.determinism import PINNED, set_switches
@@ -17,6 +19,7 @@ from synthray.diffusion.objective import add_noise, loss_per_sample
 from synthray.diffusion.schedule import NoiseSchedule
 from synthray.errors import Reason, RunFailed
 from synthray.training.batches import TrainingBatch
+from synthray.training.out_of_memory import naming_the_micro_batch
 from synthray.training.plan import BatchPlan
 from synthray.training.precision import after_good_step, after_overflow
 from synthray.training.reduction import build_gradient_sum
@@ -78,8 +81,14 @@ class StepEngine:
     def run(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepResult:
         """Compute, agree and update.
 
-        Raises RunFailed if a loss or gradient is not finite twice with the same inputs.
+        Raises RunFailed if a loss or gradient is not finite twice with the same inputs, or if there is no
+        memory for a micro-batch.
         """
+        where = f"worker {self._world.rank} in step {self._state.step}"
+        with naming_the_micro_batch(where, self._plan.micro_batch_size):
+            return self._run(batches, votes)
+
+    def _run(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepResult:
         overflows, replayed = 0, False
         while True:
             tally = self._compute(batches, votes)
@@ -171,7 +180,8 @@ class StepEngine:
         """Raise with the step and the samples; every worker takes part."""
         with torch.no_grad():
             positions = [batch.positions for batch in batches if not is_sound(self.losses(batch)).all()]
-        found = [p for share in self._world.gather_objects(positions) for p in share]
+        shares = self._world.gather_objects(positions)
+        found = sorted(position for share in shares for batch in share for position in batch)
         where = f"step {self._state.step} (images {self._state.images_seen} on)"
         if tally.nonfinite:
             raise RunFailed(
@@ -187,8 +197,16 @@ class StepEngine:
 
 
 def configure_determinism(device: torch.device, threads: int) -> None:
-    """Pin everything that could change a bit between two runs on equal machines."""
+    """Pin everything that could change a bit between two runs on equal machines.
+
+    On a GPU an operation without a deterministic algorithm raises. A warning would not do: with it the
+    backward passes of flash and memory-efficient attention keep adding in any order. UNet2DModel needs no
+    operation that raises (docs/decisions/0004-exact-reduction.md).
+    """
     torch.set_num_threads(threads)
     set_switches(PINNED)
     if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts, in the first product
+        torch.use_deterministic_algorithms(True)
+        # Else every new tensor would be filled with NaN first: memory traffic that finds no error here.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
