@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -56,6 +56,11 @@ class TinyRun:
         """Of weights, EMA and optimizer in the newest state."""
         newest = self.checkpoints().list_states()[-1]
         return newest.weights_sha256, newest.ema_sha256, newest.optimizer_sha256
+
+    def progress(self) -> Mapping[str, Any]:
+        """What the newest state holds beside tensors."""
+        checkpoints = self.checkpoints()
+        return checkpoints.load_progress(checkpoints.list_states()[-1])
 
     def num_train(self) -> int:
         """Images of an epoch."""
