@@ -159,7 +159,7 @@ if ! is_usable_venv; then
     "$uv" venv --quiet --clear --python "$python" .venv
 fi
 say "installing what pyproject.toml names, as pinned in constraints.txt (about 6 GB with torch's CUDA parts)"
-"$uv" pip install --python .venv/bin/python "${no_index[@]}" \
+"$uv" pip install --python .venv/bin/python --compile-bytecode "${no_index[@]}" \
     --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]'
 echo "$PWD" >.venv/.complete
 say "done: .venv/bin/synthray"
