@@ -35,6 +35,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     REPEATED_DEATHS = "RepeatedDeaths"
     WORKER_LOST = "WorkerLost"
+    WORKER_HUNG = "WorkerHung"
     RAY_UNAVAILABLE = "RayUnavailable"
     FENCED = "Fenced"
 

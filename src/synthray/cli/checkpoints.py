@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from synthray.cli.output import JsonOption, people, print_document, results
-from synthray.errors import VerificationFailed
+from synthray.errors import NotFound, VerificationFailed
 
 if TYPE_CHECKING:
     from synthray.checkpoints.store import CheckpointStore
@@ -43,6 +43,20 @@ def open_checkpoints(place: str) -> "CheckpointStore":
         os.environ, endpoint_url=spec.object_storage.endpoint_url, region=spec.object_storage.region
     )
     return CheckpointStore(open_store(spec.checkpoints.uri, settings))
+
+
+def run_name(place: str) -> str:
+    """The name of a TrainingRun's file, or of the run whose checkpoints stand under a prefix."""
+    from synthray.api.loading import load_training_run
+    from synthray.checkpoints.identity import read_identity
+
+    if place.endswith((".yaml", ".yml")):
+        return load_training_run(Path(place)).metadata.name
+    checkpoints = open_checkpoints(place)
+    identity = read_identity(checkpoints.store)
+    if identity is None:
+        raise NotFound(f"{checkpoints.uri} holds no run; name a TrainingRun's file or its checkpoints.uri")
+    return identity.run
 
 
 def status(run: RunPlace, json: JsonOption = False) -> None:

@@ -2,17 +2,20 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synthray.api.names import METRICS_PORT
+from synthray.cli.checkpoints import RunPlace, run_name
 from synthray.cli.output import EXIT_INTERRUPTED, JsonOption, people, print_document, results
 from synthray.errors import SynthrayError
 
 if TYPE_CHECKING:
     from synthray.api.v1alpha1 import TrainingRun
+    from synthray.training.driver import OpenPlatform
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="A TrainingRun.")]
 SetOption = Annotated[
@@ -26,6 +29,7 @@ _EXPLAIN_DEADLINE_SECONDS = 5.0
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("train")(train)
+    app.command("scale")(scale)
     app.command("explain")(explain)
 
 
@@ -38,6 +42,9 @@ def train(
     ] = METRICS_PORT,
     cache: Annotated[Path, typer.Option(help="Where prepared images are cached.")] = DEFAULT_CACHE,
     adopt: Annotated[bool, typer.Option(help="Go on from another run's checkpoints.")] = False,
+    without_ray: Annotated[
+        bool, typer.Option("--without-ray", help="Workers are plain processes of this machine.")
+    ] = False,
     json: JsonOption = False,
 ) -> int:
     """Run a TrainingRun here on a local Ray; the same command again goes on where it stopped."""
@@ -68,9 +75,11 @@ def train(
         options = DriverOptions(
             namespace=run.metadata.namespace,
             num_workers=num_workers,
+            backoff_limit=run.spec.backoff_limit,
             metrics_host="127.0.0.1",
             metrics_port=metrics_port,
             show=display.show,
+            open_platform=_choose_platform(resolved.settings.device, max_workers, without_ray=without_ray),
         )
         end = drive(resolved.settings, preflight, options)
     if json:
@@ -78,6 +87,30 @@ def train(
     if end.failure is not None:
         raise end.failure
     return EXIT_INTERRUPTED if end.verdict is Verdict.STOPPED else 0
+
+
+def _choose_platform(device: str, max_workers: int, *, without_ray: bool) -> "OpenPlatform":
+    """What the workers stand on; Ray is imported only where it is wanted."""
+    if without_ray:
+        from synthray.training.crew import process_platform
+
+        return process_platform
+    from synthray.training.ray_cluster import local_ray_platform
+
+    return partial(local_ray_platform, max_workers=max_workers, use_gpu=device == "cuda")
+
+
+def scale(
+    run: RunPlace,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers are to train from now on.")],
+    metrics_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The port that the run's `train` was given.")
+    ] = METRICS_PORT,
+) -> None:
+    """Change the number of workers of a run that trains on this machine; no step is computed again."""
+    from synthray.cli.scaling import scale_run
+
+    results.print(scale_run(run_name(run), workers, metrics_port))
 
 
 def explain(

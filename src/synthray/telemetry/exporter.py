@@ -1,7 +1,7 @@
-"""One small HTTP server beside the driver: `/metrics`, `/progress` and `/healthz`.
+"""One small HTTP server beside the driver: `/metrics`, `/progress`, `/healthz`, and on a laptop `/workers`.
 
-It answers from the newest snapshot alone, so a scrape never waits for training. It must not import torch,
-Ray or anything of a run but its snapshot.
+It answers from the newest snapshot alone, so a scrape never waits for training; the one thing that it takes
+is a wish for another number of workers. It must not import torch, Ray or more of a run than its snapshot.
 """
 
 import errno
@@ -9,8 +9,10 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from io import BufferedIOBase
+from typing import Any, Protocol, Self
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -20,15 +22,36 @@ from synthray.telemetry.metrics import RunCollector
 from synthray.telemetry.progress import build_progress
 from synthray.telemetry.report import RunSnapshot
 
+_MAX_BODY_BYTES = 1024
+
+
+class WorkerScale(Protocol):
+    """Takes the wish for another number of workers."""
+
+    limit: int
+
+    def change(self, count: int) -> None:
+        """Want `count` workers, at least 1 and at most the limit."""
+
 
 class Exporter:
-    """Serves the snapshots of one run on `host`:`port` until closed; port 0 picks a free one."""
+    """Serves the snapshots of one run on `host`:`port` until closed; port 0 picks a free one.
 
-    def __init__(self, snapshot: Callable[[], RunSnapshot], *, host: str, port: int) -> None:
+    With a `scale` it also takes POST /workers with {"workers": N}: for loopback alone.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], RunSnapshot],
+        *,
+        host: str,
+        port: int,
+        scale: WorkerScale | None = None,
+    ) -> None:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(RunCollector(snapshot))
         try:
-            self._server = _Server((host, port), _build_handler(snapshot, registry))
+            self._server = _Server((host, port), _build_handler(snapshot, registry, scale))
         except OSError as error:
             if error.errno == errno.EACCES:
                 raise InvalidInput(
@@ -67,8 +90,28 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def _take_wish(scale: WorkerScale, headers: Message, body: BufferedIOBase) -> tuple[int, str]:
+    """Change the number of workers as the request says; the status and the answer."""
+    length = int(headers.get("Content-Length") or 0)
+    # A page in a browser can't send JSON to another origin unasked, so no page can scale a run.
+    if headers.get_content_type() != "application/json" or not 0 < length <= _MAX_BODY_BYTES:
+        return 400, 'send {"workers": N} as application/json'
+    try:
+        document = json.loads(body.read(length))
+    except ValueError:
+        document = None
+    count = document.get("workers") if isinstance(document, dict) else None
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= scale.limit:
+        return 422, (
+            f"workers={count!r} can't be: send a whole number from 1 to {scale.limit}, the micro-batches of "
+            "a global batch"
+        )
+    scale.change(count)
+    return 200, f"{count} workers are wanted"
+
+
 def _build_handler(
-    snapshot: Callable[[], RunSnapshot], registry: CollectorRegistry
+    snapshot: Callable[[], RunSnapshot], registry: CollectorRegistry, scale: WorkerScale | None
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -81,6 +124,12 @@ def _build_handler(
                 self._answer(200, "text/plain", b"ok\n")
             else:
                 self._answer(404, "text/plain", b"try /metrics, /progress or /healthz\n")
+
+        def do_POST(self) -> None:
+            status, answer = 404, "only a run on this machine takes POST /workers"
+            if scale is not None and self.path == "/workers":
+                status, answer = _take_wish(scale, self.headers, self.rfile)
+            self._answer(status, "text/plain", f"{answer}\n".encode())
 
         def _answer(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)

@@ -1,77 +1,153 @@
-"""Where driver and workers leave each other word: one Ray actor on the driver's node.
+"""Where driver and supervisors leave each other word.
 
-Workers post their newest report and read the driver's wishes in the same call; the driver reads the reports.
-Nobody waits for anybody, and nothing here is per step.
+A supervisor leaves all that it knows and reads all that the driver wants, in one call, again and again: what
+is lost or comes twice changes nothing. Nobody waits for anybody, and nothing here is per step. Under Ray the
+board is an actor on the driver's node; without Ray it is an object that threads share.
 """
 
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from synthray.errors import SynthrayError
 from synthray.telemetry.report import SegmentReport
+from synthray.training.settings import AttemptSettings, RunSettings
+from synthray.training.worker_task import Beat, Ending, Wishes
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the driver asks of the workers."""
+class Seat:
+    """A supervisor's place: its rank among the `size` of a group, which is one life of a crew."""
 
-    stop: bool = False
-    save: bool = False
+    crew: int
+    group: str
+    rank: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Orders:
+    """All that the driver wants of a crew at the moment."""
+
+    settings: RunSettings | None = None
+    attempt: AttemptSettings | None = None
+    wishes: Wishes = field(default_factory=Wishes)
+    aborted: int = 0
+    """Workers of this attempt and of earlier ones are to be killed."""
+    stacks_of: int = 0
+    """The attempt whose workers are to say what they are doing."""
+    dismissed: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """All that a supervisor knows at the moment."""
+
+    node: str
+    actor: Any = None  # the handle by which Ray ends a supervisor that doesn't answer; Ray publishes no type
+    attempt: int = 0
+    process_id: int = 0
+    address: str = ""
+    beat: Beat | None = None
+    stacks: str = ""
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A supervisor's newest note, how long ago it came, and for how long its worker has not got on."""
+
+    note: Note
+    age_seconds: float
+    quiet_seconds: float
+
+    @property
+    def report(self) -> SegmentReport | None:
+        """The worker's newest report."""
+        return self.note.beat.report if self.note.beat else None
 
 
 @dataclass(frozen=True)
 class Posting:
-    """What the workers of a segment left: newest reports by rank, the outcome, the first foreseen failure."""
+    """What the supervisors of a crew left, by rank; all of one group."""
 
-    reports: dict[int, SegmentReport]
-    outcome: str | None
-    failure: SynthrayError | None
+    group: str = ""
+    members: Mapping[int, Member] = field(default_factory=dict)
+
+
+class Board(Protocol):
+    """The board, wherever it is."""
+
+    def exchange(self, seat: Seat, note: Note) -> tuple[Orders, str]:
+        """Leave a supervisor's note; answer with the orders, and where the workers meet."""
+
+    def direct(self, crew: int, orders: Orders) -> None:
+        """Leave the driver's orders for a crew."""
+
+    def posting(self, crew: int) -> Posting:
+        """What the supervisors of a crew left."""
+
+
+@dataclass
+class _Entry:
+    note: Note
+    arrived: float
+    moved: float
+
+
+@dataclass
+class _Page:
+    orders: Orders = field(default_factory=Orders)
+    group: str = ""
+    left_groups: set[str] = field(default_factory=set)
+    entries: dict[int, _Entry] = field(default_factory=dict)
 
 
 class RunBoard:
-    """State of one run's segments; every method returns at once."""
+    """The board itself: a page for each crew; every method returns at once."""
 
     def __init__(self) -> None:
-        self._attempt = 0
-        self._clear()
+        self._lock = threading.Lock()
+        self._pages: dict[int, _Page] = {}
 
-    def _clear(self) -> None:
-        self._reports: dict[int, SegmentReport] = {}
-        self._outcome: str | None = None
-        self._failure: SynthrayError | None = None
-        self._meeting_point: str | None = None
-        self._wishes = Wishes()
+    def exchange(self, seat: Seat, note: Note) -> tuple[Orders, str]:
+        """Leave a note, read the orders; a group that another has replaced is dismissed."""
+        with self._lock:
+            page = self._pages.setdefault(seat.crew, _Page())
+            if seat.group in page.left_groups:
+                return Orders(dismissed=True), ""
+            if seat.group != page.group:
+                page.left_groups.add(page.group)
+                page.group, page.entries = seat.group, {}
+            now = time.monotonic()
+            before = page.entries.get(seat.rank)
+            still = before is not None and _stands_where(before.note, note)
+            page.entries[seat.rank] = _Entry(note, now, before.moved if before and still else now)
+            first = page.entries.get(0)
+            meets = first is not None and first.note.attempt == note.attempt
+            return page.orders, first.note.address if first is not None and meets else ""
 
-    def open_segment(self, attempt: int) -> None:
-        """Forget the last segment; whatever its workers still say is not heard."""
-        self._attempt = attempt
-        self._clear()
+    def direct(self, crew: int, orders: Orders) -> None:
+        """Leave orders; they stand until the next ones."""
+        with self._lock:
+            self._pages.setdefault(crew, _Page()).orders = orders
 
-    def ask(self, wishes: Wishes) -> None:
-        """Leave a wish for the workers."""
-        self._wishes = wishes
+    def posting(self, crew: int) -> Posting:
+        """The newest notes, with their ages by this board's clock."""
+        with self._lock:
+            page = self._pages.get(crew, _Page())
+            now = time.monotonic()
+            return Posting(
+                page.group,
+                {
+                    rank: Member(entry.note, now - entry.arrived, now - entry.moved)
+                    for rank, entry in sorted(page.entries.items())
+                },
+            )
 
-    def exchange(self, report: SegmentReport) -> Wishes:
-        """Take a worker's newest report, answer with the driver's wishes."""
-        if report.attempt == self._attempt:
-            self._reports[report.rank] = report
-        return self._wishes
 
-    def meet(self, attempt: int, address: str | None) -> str | None:
-        """The address at which the workers of a segment find each other; the first worker brings it."""
-        if attempt == self._attempt and address is not None:
-            self._meeting_point = address
-        return self._meeting_point if attempt == self._attempt else None
-
-    def finish(self, attempt: int, outcome: str) -> None:
-        """Say how the segment ended."""
-        if attempt == self._attempt:
-            self._outcome = outcome
-
-    def fail(self, attempt: int, failure: SynthrayError) -> None:
-        """Say why the segment failed; the first reason counts, the others follow from it."""
-        if attempt == self._attempt and self._failure is None:
-            self._failure = failure
-
-    def posting(self) -> Posting:
-        """What the workers left so far."""
-        return Posting(dict(self._reports), self._outcome, self._failure)
+def _stands_where(before: Note, after: Note) -> bool:
+    """Whether nothing moved between two notes of a supervisor."""
+    counts = [note.beat.count if note.beat else 0 for note in (before, after)]
+    return before.attempt == after.attempt and counts[0] == counts[1]

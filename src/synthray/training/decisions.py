@@ -1,15 +1,17 @@
-"""What the driver does when a segment has ended: a pure function of how it ended.
+"""What the driver decides, as pure functions of what it has observed.
 
 No Ray, no store, no clock: the driver observes, this decides, the driver acts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from synthray.errors import InvalidInput, NotFound, Reason, RunFailed, SynthrayError, VerificationFailed
 
 MAX_DEATHS_AT_ONE_STEP = 3
 MAX_STARTS_WITHOUT_A_STEP = 6
+
+_MAX_WAIT_SECONDS = 60.0
 
 
 class Verdict(Enum):
@@ -23,7 +25,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class SegmentEnd:
-    """How a segment ended: its outcome, or the foreseen failure, or neither when workers just died.
+    """How an attempt's segment ended: its outcome, or a foreseen failure, or words about what was lost.
 
     `images_reached` counts images seen when it ended; None if it never came to a step.
     """
@@ -31,6 +33,30 @@ class SegmentEnd:
     outcome: str | None
     failure: SynthrayError | None
     images_reached: int | None
+    loss: str = "a worker was lost"
+    reason: Reason = Reason.WORKER_LOST
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier segments of this driver came to.
+
+    `deaths` are the images reached at each death of workers; `idle_starts` counts the segments just before
+    that never came to a step, `fruitless` those that committed nothing.
+    """
+
+    deaths: tuple[int, ...] = ()
+    idle_starts: int = 0
+    fruitless: int = 0
+
+    def after(self, end: SegmentEnd, *, committed: bool) -> "History":
+        """The history with one more segment that did not end the run."""
+        died = end.outcome is None and end.failure is None
+        return History(
+            deaths=(*self.deaths, end.images_reached) if died and end.images_reached else self.deaths,
+            idle_starts=self.idle_starts + 1 if end.images_reached is None else 0,
+            fruitless=0 if committed or end.outcome is not None else self.fruitless + 1,
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,29 @@ class Decision:
     wait_seconds: float = 0.0
 
 
+def plan_workers(wanted: int, places: int | None, num_micro_batches: int) -> int:
+    """Workers that can train now: as many as wanted, as there is room for, and as there is work for."""
+    return max(0, min(wanted, num_micro_batches, wanted if places is None else places))
+
+
+def decide_after_segment(end: SegmentEnd, history: History, *, backoff_limit: int) -> Decision:
+    """Go on unless the run is done, failed by itself, needs a person, or only ever dies.
+
+    A segment that stopped on request is followed by another: who asked the driver itself to stop ends it.
+    """
+    if end.outcome is not None:
+        return Decision(Verdict.COMPLETE if end.outcome == Verdict.COMPLETE.value else Verdict.AGAIN)
+    if end.failure is not None and not _may_pass(end.failure):
+        return Decision(Verdict.FAILED, end.failure.reason, end.failure.message, end.failure)
+    decision = _decide_after_loss(end, history)
+    if decision.verdict is Verdict.AGAIN and end.failure is None and history.fruitless + 1 > backoff_limit:
+        return _give_up(
+            f"{history.fruitless + 1} attempts in a row ended before they had saved anything, the last one: "
+            f"{end.loss}; mend the cause, or raise spec.backoffLimit={backoff_limit}"
+        )
+    return decision
+
+
 def _may_pass(failure: SynthrayError) -> bool:
     """Whether another attempt can end otherwise: storage comes back, and a corrupt state has an older one."""
     if isinstance(failure, VerificationFailed):
@@ -51,41 +100,29 @@ def _may_pass(failure: SynthrayError) -> bool:
     return not isinstance(failure, RunFailed | InvalidInput | NotFound)
 
 
-def decide_after_segment(end: SegmentEnd, earlier_deaths: tuple[int, ...], idle_starts: int) -> Decision:
-    """Go on unless the run is done, was stopped, failed by itself or needs a person.
-
-    `earlier_deaths` are the images reached at each earlier death of workers; `idle_starts` counts the
-    segments just before this one that never came to a step.
-    """
-    if end.outcome is not None:
-        return Decision(Verdict(end.outcome))
-    if end.failure is not None and not _may_pass(end.failure):
-        return Decision(Verdict.FAILED, end.failure.reason, end.failure.message, end.failure)
+def _decide_after_loss(end: SegmentEnd, history: History) -> Decision:
     if end.failure is not None:
-        return _again(end.failure.reason, end.failure.message, idle_starts)
+        return _again(end.failure.reason, end.failure.message, history.idle_starts)
     if end.images_reached is None:
-        return _decide_after_idle_start(idle_starts)
-    if earlier_deaths.count(end.images_reached) + 1 >= MAX_DEATHS_AT_ONE_STEP:
-        message = (
-            f"workers died {MAX_DEATHS_AT_ONE_STEP} times after {end.images_reached} images; "
-            "see their logs for the cause (often memory: raise spec.workers.memory)"
+        if history.idle_starts + 1 < MAX_STARTS_WITHOUT_A_STEP:
+            return _again(end.reason, f"{end.loss} before its first step", history.idle_starts)
+        return _give_up(
+            f"workers died {MAX_STARTS_WITHOUT_A_STEP} times in a row before their first step, the last "
+            f"time: {end.loss}"
         )
-        failure = RunFailed(message, reason=Reason.REPEATED_DEATHS)
-        return Decision(Verdict.FAILED, failure.reason, message, failure)
-    return Decision(Verdict.AGAIN, Reason.WORKER_LOST, f"a worker was lost after {end.images_reached} images")
+    if history.deaths.count(end.images_reached) + 1 >= MAX_DEATHS_AT_ONE_STEP:
+        return _give_up(
+            f"workers died {MAX_DEATHS_AT_ONE_STEP} times after {end.images_reached} images, the last time: "
+            f"{end.loss} (a SIGKILL is often the kernel's, out of memory: raise spec.workers.memory)"
+        )
+    return Decision(Verdict.AGAIN, end.reason, f"{end.loss} after {end.images_reached} images")
 
 
-def _decide_after_idle_start(idle_starts: int) -> Decision:
-    """Workers that die before their first step may be preempted, or unable to start at all."""
-    if idle_starts + 1 < MAX_STARTS_WITHOUT_A_STEP:
-        return _again(Reason.WORKER_LOST, "a worker was lost before its first step", idle_starts)
-    message = (
-        f"workers died {MAX_STARTS_WITHOUT_A_STEP} times in a row before their first step; "
-        "see their logs for the cause"
-    )
+def _give_up(message: str) -> Decision:
     failure = RunFailed(message, reason=Reason.REPEATED_DEATHS)
     return Decision(Verdict.FAILED, failure.reason, message, failure)
 
 
 def _again(reason: Reason, message: str, idle_starts: int) -> Decision:
-    return Decision(Verdict.AGAIN, reason, message, wait_seconds=min(60.0, 2.0**idle_starts))
+    decision = Decision(Verdict.AGAIN, reason, message)
+    return replace(decision, wait_seconds=min(_MAX_WAIT_SECONDS, 2.0**idle_starts))

@@ -1,137 +1,115 @@
-"""Ray Train's part: start the workers of one segment and let each run the plain loop.
+"""Ray Train's part: a supervisor in each of its workers, which looks after the process that trains.
 
-The only file that knows `ray.train`. It must stay importable without torch, which only the workers need: the
-driver starts, watches and decides without it.
+The only file that knows `ray.train`. No torch here: the worker process has it, and Ray's own processes stay
+light. One `fit()` is one crew: it lives as long as its number of workers is wanted, over many attempts.
 """
 
-import socket
+import logging
+import os
 import threading
-import time
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+import ray.train.collective
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from synthray.errors import SynthrayError, Unavailable
-from synthray.telemetry.report import SegmentReport
-from synthray.training.board import Wishes
-from synthray.training.settings import AttemptSettings, RunSettings
+from synthray.training.board import Note, Orders, Posting, Seat
+from synthray.training.supervisor import Supervisor
+from synthray.training.worker_launch import StandbyAddress
 
-_EXCHANGE_SECONDS = 0.25
-_MEETING_DEADLINE_SECONDS = 120.0
+_log = logging.getLogger(__name__)
+
+
+class RayBoard:
+    """The board as an actor: every method is one call to it."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def exchange(self, seat: Seat, note: Note) -> tuple[Orders, str]:
+        """Leave a supervisor's note; answer with the orders, and where the workers meet."""
+        answer: tuple[Orders, str] = ray.get(self._actor.exchange.remote(seat, note))
+        return answer
+
+    def direct(self, crew: int, orders: Orders) -> None:
+        """Leave the driver's orders for a crew."""
+        ray.get(self._actor.direct.remote(crew, orders))
+
+    def posting(self, crew: int) -> Posting:
+        """What the supervisors of a crew left."""
+        posting: Posting = ray.get(self._actor.posting.remote(crew))
+        return posting
 
 
 @dataclass(frozen=True)
-class RaySegment:
-    """What every worker of a segment gets."""
+class RayPost:
+    """What every worker of a `fit()` gets to know."""
 
-    settings: RunSettings
-    attempt: AttemptSettings
-    board: Any  # an actor handle of RunBoard; Ray publishes no type for it
-
-
-def fit_segment(segment: RaySegment, num_workers: int, *, scratch_directory: str) -> None:
-    """Run one segment with a fixed number of workers; returns when it ends, raises when Ray saw it fail."""
-    use_gpu = segment.settings.device == "cuda"
-    trainer = DataParallelTrainer(
-        train_worker,
-        train_loop_config={"segment": segment},
-        scaling_config=ScalingConfig(
-            num_workers=num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": 1, **({"GPU": 1} if use_gpu else {})},
-        ),
-        run_config=RunConfig(
-            name=f"{segment.settings.run}-{segment.attempt.number}",
-            storage_path=scratch_directory,
-            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
-        ),
-    )
-    trainer.fit()
+    crew: int
+    board: RayBoard
+    standby_directory: str
+    log_directory: str
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """One worker: meet the others, run the loop, say how it ended."""
-    segment: RaySegment = config["segment"]
-    # Torch and the model are imported here, in the worker alone.
-    from synthray.training.loop import run_segment  # noqa: PLC0415
-    from synthray.training.segment import open_segment  # noqa: PLC0415
-    from synthray.training.world import join_world, leave_world, pick_device  # noqa: PLC0415
-
+def supervise(config: dict[str, RayPost]) -> None:
+    """One Ray Train worker: agree on the group with the others, then supervise until dismissed."""
+    post = config["post"]
     context = ray.train.get_context()
-    rank, size = context.get_world_rank(), context.get_world_size()
-    control = BoardControl(segment, rank)
-    try:
-        device = pick_device(segment.settings.device)
-        world = join_world(rank, size, init_method=_meet(segment, rank, size), device=device)
-        with open_segment(segment.settings, segment.attempt, world) as opened:
-            outcome = run_segment(opened, control)
-        leave_world(world)
-        if rank == 0:  # the others are through before the last save is committed
-            ray.get(segment.board.finish.remote(segment.attempt.number, outcome))
-    except SynthrayError as error:
-        ray.get(segment.board.fail.remote(segment.attempt.number, error))
-        raise
-    finally:
-        control.close()
+    group = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
+    Supervisor(
+        Seat(post.crew, group, context.get_world_rank(), context.get_world_size()),
+        post.board,
+        # This node's raylet is the parent of its workers; the standby serves them all and ends with it.
+        StandbyAddress(Path(post.standby_directory), os.getppid()),
+        logs=Path(post.log_directory),
+        host=ray.util.get_node_ip_address(),
+        actor=ray.get_runtime_context().current_actor,
+    ).run()
 
 
-def _meet(segment: RaySegment, rank: int, size: int) -> str:
-    """Agree on an address: the first worker offers one, the others ask for it."""
-    if size == 1:
-        return ""
-    number = segment.attempt.number
-    if rank == 0:
-        host = ray.util.get_node_ip_address()
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port = probe.getsockname()[1]
-        return str(ray.get(segment.board.meet.remote(number, f"tcp://{host}:{port}")))
-    deadline = time.monotonic() + _MEETING_DEADLINE_SECONDS
-    while (address := ray.get(segment.board.meet.remote(number, None))) is None:
-        if time.monotonic() > deadline:
-            raise Unavailable(
-                f"worker {rank} heard nothing of worker 0 for {_MEETING_DEADLINE_SECONDS:.0f} s"
-            )
-        time.sleep(0.02)
-    return str(address)
+class RayCrew:
+    """One `fit()`, in a thread of its own; Ray Train replaces workers that die."""
 
-
-class BoardControl:
-    """`RunControl` through the board: a thread of its own talks, so that the loop never waits for Ray."""
-
-    def __init__(self, segment: RaySegment, rank: int) -> None:
-        self._board = segment.board
-        self._report: SegmentReport | None = None
-        self._wishes = Wishes()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._exchange, name=f"board-{rank}", daemon=True)
+    def __init__(
+        self, post: RayPost, size: int, *, resources: dict[str, float], use_gpu: bool, scratch: Path
+    ) -> None:
+        self.number = post.crew
+        self.size = size
+        self._post = post
+        self._trainer = DataParallelTrainer(
+            supervise,
+            train_loop_config={"post": post},
+            scaling_config=ScalingConfig(num_workers=size, use_gpu=use_gpu, resources_per_worker=resources),
+            run_config=RunConfig(
+                name=f"crew-{post.crew}",
+                storage_path=str(scratch),
+                failure_config=FailureConfig(max_failures=-1),
+            ),
+        )
+        self._thread = threading.Thread(target=self._fit, name=f"fit-{post.crew}", daemon=True)
         self._thread.start()
 
-    def stop_requested(self) -> bool:
-        """Whether the driver wants the segment to end."""
-        return self._wishes.stop
+    def is_alive(self) -> bool:
+        """Whether `fit()` still runs."""
+        return self._thread.is_alive()
 
-    def save_requested(self) -> bool:
-        """Whether the driver wants a save."""
-        return self._wishes.save
-
-    def report(self, report: SegmentReport) -> None:
-        """Keep the newest report for the next exchange."""
-        self._report = report
+    def end_silent(self, note: Note) -> None:
+        """Kill the actor; Ray Train brings up another."""
+        ray.kill(note.actor)
 
     def close(self) -> None:
-        """Send the last report."""
-        self._closing.set()
-        self._thread.join()
+        """Dismiss the supervisors; `fit()` ends by itself when they have gone."""
+        self._post.board.direct(self.number, Orders(dismissed=True))
 
-    def _exchange(self) -> None:
-        closing = False
-        while not closing:
-            closing = self._closing.wait(_EXCHANGE_SECONDS)
-            report = self._report
-            if report is not None:
-                self._wishes = ray.get(self._board.exchange.remote(report))
+    def _fit(self) -> None:
+        try:
+            self._trainer.fit()
+        except TrainingFailedError as error:
+            _log.info("Ray Train gave crew %d up: %s", self.number, str(error).strip().partition("\n")[0])
+        except Exception:  # noqa: BLE001 Ray raises many things; all of them end the crew, and the driver decides
+            _log.debug("crew %d ended", self.number, exc_info=True)

@@ -50,12 +50,16 @@ class RunWatch:
         with self._lock:
             self._snapshot = replace(self._snapshot, state=state, reason=reason)
 
-    def observe(self, posting: Posting) -> None:
-        """Take the workers' newest reports; a posting without any changes nothing."""
-        if not posting.reports:
+    def observe(self, posting: Posting, attempt: int) -> None:
+        """Take the workers' newest reports of an attempt; a posting without any changes nothing."""
+        reports = {
+            rank: member.report
+            for rank, member in posting.members.items()
+            if member.report is not None and member.note.attempt == attempt
+        }
+        if not reports:
             return
         with self._lock:
-            reports = posting.reports
             first = reports.get(0)
             totals = sum((report.totals for report in reports.values()), start=SegmentTotals())
             snapshot = replace(
@@ -70,6 +74,7 @@ class RunWatch:
                 snapshot = replace(
                     snapshot,
                     state=first.state,
+                    reason="",
                     figures=first.figures or snapshot.figures,
                     lifetime=first.lifetime or snapshot.lifetime,
                     last_checkpoint=first.last_checkpoint or snapshot.last_checkpoint,

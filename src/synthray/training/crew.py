@@ -1,0 +1,121 @@
+"""Crews: groups of supervisors of one size, and the platforms that they stand on.
+
+A crew lives as long as its size is wanted: worker processes come and go with attempts, the crew stays. This
+file holds what the driver needs of any platform, and the platform that needs nothing but processes.
+"""
+
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from synthray.training.board import Board, Note, Orders, RunBoard, Seat
+from synthray.training.supervisor import Supervisor
+from synthray.training.worker_launch import StandbyAddress
+
+_LOOPBACK = "127.0.0.1"
+
+
+class Crew(Protocol):
+    """Supervisors of `size` workers that follow the board's page `number`."""
+
+    @property
+    def number(self) -> int:
+        """Its page on the board."""
+
+    @property
+    def size(self) -> int:
+        """How many workers it looks after."""
+
+    def is_alive(self) -> bool:
+        """Whether it is there or still on its way; a crew that is not is to be replaced."""
+
+    def end_silent(self, note: Note) -> None:
+        """End a supervisor of which nothing is heard any more, by what it last told."""
+
+    def close(self) -> None:
+        """Let it go; worker processes that still run are killed."""
+
+
+class Platform(Protocol):
+    """Where crews stand."""
+
+    @property
+    def board(self) -> Board:
+        """Where its crews and the driver leave each other word."""
+
+    def open_crew(self, number: int, size: int) -> Crew:
+        """Begin to bring up a crew; it is there when its members stand on the board."""
+
+    def places(self) -> int | None:
+        """How many workers there is room for now; None where only the wish counts."""
+
+    def logs(self) -> str:
+        """Where the workers' logs are, for people."""
+
+
+@contextmanager
+def process_platform(directory: Path, logs: Path) -> Iterator["ProcessPlatform"]:
+    """Workers as processes of this machine, as many as wanted."""
+    standby = StandbyAddress(directory / "standby", os.getpid())
+    standby.start()
+    yield ProcessPlatform(standby, logs)
+
+
+class ProcessPlatform:
+    """Workers as plain processes of this machine, supervised by threads of this process."""
+
+    def __init__(self, standby: StandbyAddress, logs: Path) -> None:
+        self.board = RunBoard()
+        self._standby = standby
+        self._logs = logs
+
+    def open_crew(self, number: int, size: int) -> "ThreadCrew":
+        """A crew of threads."""
+        return ThreadCrew(number, size, self.board, self._standby, self._logs)
+
+    def places(self) -> int | None:
+        """As many as wanted."""
+        return None
+
+    def logs(self) -> str:
+        """The folder of the workers' logs."""
+        return str(self._logs)
+
+
+class ThreadCrew:
+    """Supervisors that are threads of this process."""
+
+    def __init__(self, number: int, size: int, board: RunBoard, standby: StandbyAddress, logs: Path) -> None:
+        self.number = number
+        self.size = size
+        self._board = board
+        group = uuid.uuid4().hex
+        self._threads = [
+            threading.Thread(
+                target=Supervisor(
+                    Seat(number, group, rank, size), board, standby, logs=logs, host=_LOOPBACK
+                ).run,
+                name=f"supervisor-{rank}",
+                daemon=True,
+            )
+            for rank in range(size)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether all its threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def end_silent(self, note: Note) -> None:
+        """Nothing to end: a thread falls silent only with the driver itself."""
+
+    def close(self) -> None:
+        """Dismiss the supervisors and wait for them."""
+        self._board.direct(self.number, Orders(dismissed=True))
+        for thread in self._threads:
+            thread.join()

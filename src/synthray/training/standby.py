@@ -1,0 +1,127 @@
+"""A process that has imported torch and the network already, and forks worker processes from itself.
+
+Importing costs ten seconds of CPU, forking a few hundredths: with one standby on a node a worker that was
+lost is back before anybody looks. It computes nothing and starts no thread, since neither OpenMP nor CUDA
+survives a fork; it must not import Ray. It ends when the process that is its lifeline ends.
+"""
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+from fcntl import LOCK_EX, LOCK_NB, flock
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+SOCKET_NAME, LOCK_NAME = "standby.sock", "standby.lock"
+
+_BACKLOG = 64
+_PRELOADED = (
+    "synthray.training.worker_process",
+    "synthray.training.loop",
+    "synthray.training.segment",
+    "torch.distributed",
+    "torch.optim.adamw",
+    "pyarrow.dataset",
+    "synthray.storage.s3",
+)
+
+
+class Standby:
+    """Forks a worker for whoever connects, and remembers how each one ended."""
+
+    def __init__(self, listener: socket.socket, lifeline: int) -> None:
+        self._listener = listener
+        self._lifeline = lifeline
+        self._ends: dict[int, int] = {}
+        self._wake_reading, self._wake_writing = socket.socketpair()
+
+    def serve(self) -> None:
+        """Answer until the lifeline's process ends."""
+        self._wake_writing.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_writing.fileno(), warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            for source in (self._listener, self._wake_reading, self._lifeline):
+                selector.register(source, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is self._lifeline:
+                        return
+                    if key.fileobj is self._wake_reading:
+                        self._wake_reading.recv(_BACKLOG)
+                        self._reap()
+                    else:
+                        self._answer()
+
+    def _answer(self) -> None:
+        accepted, _ = self._listener.accept()
+        connection = Connection(accepted.detach())
+        try:
+            request: dict[str, Any] = connection.recv()
+            if "exit_of" in request:
+                self._reap()
+                connection.send(self._ends.get(request["exit_of"]))
+            elif os.fork() == 0:
+                self._become_worker(connection, request)
+        except (EOFError, OSError) as error:
+            print(f"standby: a request was lost: {error}", file=sys.stderr)
+        finally:
+            connection.close()
+
+    def _become_worker(self, connection: Connection, request: dict[str, Any]) -> None:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for inherited in (self._listener, self._wake_reading, self._wake_writing):
+                inherited.close()
+            os.close(self._lifeline)
+            os.environ.clear()
+            os.environ.update(request["environment"])
+            log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(log, sys.stdout.fileno())
+            os.dup2(log, sys.stderr.fileno())
+            code = import_module("synthray.training.worker_process").run_worker(connection)
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._ends[pid] = os.waitstatus_to_exitcode(status)
+
+
+def main(directory: Path, lifeline_process_id: int) -> int:
+    """Be the standby of `directory`, unless another one is."""
+    lock = os.open(directory / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+        lifeline = os.pidfd_open(lifeline_process_id)
+    except (BlockingIOError, ProcessLookupError):
+        return 0
+    path = directory / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+        for module in _PRELOADED:
+            import_module(module)
+        # What exists now is never collected, so that collecting in a worker copies none of its pages.
+        gc.freeze()
+        Standby(listener, lifeline).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,117 @@
+"""The process that trains: one rank of one attempt, forked from the node's standby.
+
+It takes its task from a pipe, runs the plain loop and says how it ended. It knows no Ray. Its supervisor's
+end of the pipe is its lifeline: when that closes, nobody wants its work any more, and it ends at once.
+"""
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import FrameType
+
+from synthray.errors import SynthrayError
+from synthray.telemetry.report import SegmentReport
+from synthray.training.worker_task import Beat, Ending, Wishes, WorkerTask
+
+_EXCHANGE_SECONDS = 0.1
+_EXIT_ABANDONED = 3
+
+
+def run_worker(connection: Connection) -> int:
+    """Train as the task says; returns the process's exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection.send(os.getpid())
+    task: WorkerTask = connection.recv()
+    control = PipeControl(connection)
+    signal.signal(signal.SIGTERM, control.hear_notice)
+    ending = _train(task, control)
+    control.close(ending)
+    return 0 if ending.outcome is not None else 1
+
+
+def _train(task: WorkerTask, control: "PipeControl") -> Ending:
+    # Loaded by the standby before the fork; imported here so that this file itself stays light.
+    from synthray.training.loop import run_segment  # noqa: PLC0415
+    from synthray.training.segment import open_segment  # noqa: PLC0415
+    from synthray.training.world import join_world, leave_world, pick_device  # noqa: PLC0415
+
+    try:
+        device = pick_device(task.settings.device)
+        world = join_world(task.rank, task.size, init_method=task.init_method, device=device)
+        control.get_on()
+        with open_segment(task.settings, task.attempt, world) as segment:
+            outcome = run_segment(segment, control)
+        leave_world(world)
+    except SynthrayError as error:
+        logging.getLogger(__name__).exception("the worker gives up")
+        return Ending(failure=error)
+    except Exception:  # noqa: BLE001 whatever it is, the supervisor must hear of it
+        return Ending(crash=traceback.format_exc())
+    return Ending(outcome=outcome)
+
+
+class PipeControl:
+    """`RunControl` over the pipe: a thread of its own talks, so that the loop never waits."""
+
+    def __init__(self, connection: Connection, abandon: Callable[[], None] | None = None) -> None:
+        self._connection = connection
+        self._abandon = abandon or (lambda: os._exit(_EXIT_ABANDONED))
+        self._wishes = Wishes()
+        self._noticed = False
+        self._report: SegmentReport | None = None
+        self._count = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._exchange, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def stop_requested(self) -> bool:
+        """Whether the driver wants the segment to end, or this process got notice."""
+        return self._noticed or self._wishes.stop
+
+    def save_requested(self) -> bool:
+        """Whether the driver wants a save."""
+        return self._wishes.save
+
+    def get_on(self) -> None:
+        """Count that something was done."""
+        self._count += 1
+
+    def report(self, report: SegmentReport) -> None:
+        """Keep the newest report for the next exchange."""
+        self._report = report
+        self._count += 1
+
+    def hear_notice(self, _: int, __: FrameType | None) -> None:
+        """SIGTERM: finish the step, save, stop."""
+        self._noticed = True
+
+    def close(self, ending: Ending) -> None:
+        """Send the last report and how it ended."""
+        self._closing.set()
+        self._thread.join()
+        try:
+            self._connection.send(Beat(self._count, self._report))
+            self._connection.send(ending)
+        except OSError:
+            self._abandon()
+
+    def _exchange(self) -> None:
+        sent = -1
+        try:
+            while not self._closing.is_set():
+                if self._connection.poll(_EXCHANGE_SECONDS):
+                    self._wishes = self._connection.recv()
+                if self._count != sent:
+                    sent = self._count
+                    self._connection.send(Beat(sent, self._report))
+        except (EOFError, OSError):
+            self._abandon()
