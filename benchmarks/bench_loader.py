@@ -16,7 +16,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from synthray.data.order import SampleOrder, SampleRef
 from synthray.data.phantom import write_phantom_dataset
 from synthray.data.prepare import prepare
 from synthray.data.reader import SampleReader, decode_sample
-from synthray.data.stream import MicroBatch, stream_micro_batches
+from synthray.data.stream import MicroBatch, ReadAhead, read_micro_batch
 from synthray.storage import ObjectStore, S3Settings, open_store
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS
 
@@ -119,14 +119,27 @@ def to_float32(batch: MicroBatch) -> int:
     return len(torch.from_numpy(images))
 
 
+def stream_images(
+    reader: SampleReader,
+    order: SampleOrder,
+    plan: Iterable[Sequence[SampleRef]],
+    options: argparse.Namespace,
+    transform: Callable[[MicroBatch], int],
+) -> int:
+    """Stream all of `plan`; the number of images."""
+
+    def make(refs: Sequence[SampleRef]) -> int:
+        return transform(read_micro_batch(reader, refs, order=order))
+
+    with ReadAhead(plan, make, ahead=2 * options.threads, threads=options.threads) as stream:
+        return sum(future.result() for future in stream)
+
+
 def run_epoch(dataset: Dataset, reader: SampleReader, options: argparse.Namespace, epoch: int) -> float:
     """Stream one whole epoch; returns the memory that the process then holds."""
     order = SampleOrder(0, len(dataset.train))
     plan = [[order.at(epoch * order.num_samples + index)] for index in range(order.num_samples)]
-    stream = stream_micro_batches(
-        reader, plan, order=order, prefetch=2 * options.threads, threads=options.threads, transform=to_float32
-    )
-    assert sum(stream) == order.num_samples
+    assert stream_images(reader, order, plan, options, to_float32) == order.num_samples
     return round(psutil.Process().memory_info().rss / 2**20, 1)
 
 
@@ -141,16 +154,8 @@ def run_stream(
     order = SampleOrder(0, len(dataset.train))
     stop_at = time.perf_counter() + seconds
     wall, cpu = time.perf_counter(), time.process_time()
-    num_images = sum(
-        stream_micro_batches(
-            reader,
-            plan_until(order, options.micro_batch, stop_at),
-            order=order,
-            prefetch=2 * options.threads,
-            threads=options.threads,
-            transform=transform,
-        )
-    )
+    plan = plan_until(order, options.micro_batch, stop_at)
+    num_images = stream_images(reader, order, plan, options, transform)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Rate(num_images / cpu, num_images / wall)
 
@@ -177,7 +182,7 @@ def measure_parts(
         for jpeg in jpegs:
             decode_sample(jpeg, image)
 
-    batch = MicroBatch((), np.zeros((16, size_px, size_px, channels), np.uint8), ())
+    batch = MicroBatch((), (), np.zeros((16, size_px, size_px, channels), np.uint8), ())
     return {
         "SHA-256": cpu_microseconds(lambda: [hashlib.sha256(jpeg).digest() for jpeg in jpegs], len(jpegs)),
         "JPEG decoding": cpu_microseconds(decode_all, len(jpegs)),

@@ -22,10 +22,9 @@ from synthray.data.phantom import write_phantom_dataset
 from synthray.data.prepare import prepare
 from synthray.storage import S3Settings, open_store
 from synthray.telemetry.report import SegmentReport
-from synthray.training.loop import run_segment
+from synthray.training.loop import train_segment
 from synthray.training.preflight import check_run, observe_resume_point, start_attempt
 from synthray.training.resolution import observe_compute_capability, resolve_run
-from synthray.training.segment import open_segment
 from synthray.training.settings import RunSettings
 from synthray.training.world import World, pick_device
 
@@ -122,23 +121,29 @@ def write_tiny_run(
 
 
 class Control:
-    """A platform that asks to stop after some steps, and keeps the reports."""
+    """A platform that asks to stop after some steps, or once a report is as awaited; keeps the reports."""
 
-    def __init__(self, stop_after_steps: int | None = None) -> None:
-        self._left = stop_after_steps
+    def __init__(
+        self,
+        stop_after_steps: int | None = None,
+        stop_once: Callable[[SegmentReport], bool] = lambda _: False,
+    ) -> None:
+        self._stop_after_steps = stop_after_steps
+        self._stop_once = stop_once
+        self._stopping = False
         self.reports: list[SegmentReport] = []
 
     def stop_requested(self) -> bool:
-        if self._left is None:
-            return False
-        self._left -= 1
-        return self._left <= 0
+        return self._stopping
 
     def save_requested(self) -> bool:
         return False
 
     def report(self, report: SegmentReport) -> None:
         self.reports.append(report)
+        steps = self._stop_after_steps
+        if (steps is not None and report.totals.steps >= steps) or self._stop_once(report):
+            self._stopping = True
 
 
 @dataclass(frozen=True)
@@ -195,16 +200,25 @@ def run_workers(
     return [future.result() for future in futures]
 
 
-def train(run: TinyRun, *changes: str, num_workers: int = 1, stop_after_steps: int | None = None) -> str:
-    """One attempt with threads as workers, from the newest state; how it ended."""
+def train(
+    run: TinyRun,
+    *changes: str,
+    num_workers: int = 1,
+    stop_after_steps: int | None = None,
+    controls: Mapping[int, Control] | None = None,
+) -> str:
+    """One attempt with threads as workers, from the newest state; how it ended.
+
+    `controls` are the platforms of some ranks; the first worker's asks to stop after `stop_after_steps` else.
+    """
     settings = run.settings(*changes)
     preflight = check_run(settings, adopt=False)
     attempt = start_attempt(
         preflight, observe_resume_point(preflight, frozenset()), images_reached=0, cause=None
     )
+    asked = {0: Control(stop_after_steps), **(controls or {})}
 
     def work(world: ThreadWorld) -> str:
-        with open_segment(settings, attempt, world) as segment:
-            return run_segment(segment, Control(stop_after_steps if world.rank == 0 else None))
+        return train_segment(settings, attempt, world, asked.get(world.rank, Control()))
 
     return run_workers(num_workers, work, device=pick_device(settings.device))[0]

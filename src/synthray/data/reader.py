@@ -1,14 +1,15 @@
 """Samples by number: from the node's cache, else by range from storage, hash-checked at every read.
 
 A flipped bit in a JPEG decodes silently, so no byte reaches the decoder unless its SHA-256 is the index's.
-What fails even after fresh reads from storage is reported as a `BadSample`; the stream replaces it by rule.
-It must not decide what replaces a sample: that depends on the seed, which it doesn't know.
+What fails even after fresh reads from storage is reported as a `BadSample`; storage that is away is no answer
+and raises. It must not decide what replaces a sample: that depends on the seed, which it doesn't know.
 """
 
 import hashlib
 import io
 import logging
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -26,7 +27,8 @@ from synthray.storage import ByteRange, ObjectStore
 
 logger = logging.getLogger(__name__)
 
-_STORAGE_READS = 3
+_REREAD_PAUSES_SECONDS = (0.0, 0.1, 0.3, 1.0, 2.0)
+"""Before each further read of a sample that came damaged: a line that flips bits is no bad sample."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,7 @@ class BadSample:
 
 
 class SampleReader:
-    """Reads samples of one table (train or holdout) of a dataset; safe for threads.
-
-    `known_bad` are samples of this table that an earlier attempt of the run found bad: they stay bad, so that
-    the run's result does not depend on when storage came to its senses.
-    """
+    """Reads samples of one table (train or holdout) of a dataset; safe for threads."""
 
     def __init__(
         self,
@@ -53,11 +51,9 @@ class SampleReader:
         cache: NodeCache | None,
         *,
         table: SampleTable,
-        known_bad: Iterable[int] = (),
     ) -> None:
         self._store = store
         self._table = table
-        self._known_bad = frozenset(known_bad)
         self._shards = dataset.description.shards
         size_px, channels = dataset.description.image_size_px, dataset.description.channels
         self.image_shape = (size_px, size_px, channels)
@@ -97,9 +93,6 @@ class SampleReader:
         bad: list[BadSample] = []
         absent: list[int] = []
         for row, sample in enumerate(samples):
-            if sample in self._known_bad:
-                bad.append(self._bad(sample, "found bad by an earlier attempt"))
-                continue
             data = self._read_cached(sample)
             if data is None:
                 absent.append(row)
@@ -138,9 +131,10 @@ class SampleReader:
         return [self._intact(sample, data, bad) for sample, data in zip(samples, first, strict=True)]
 
     def _intact(self, sample: int, data: bytes, bad: list[BadSample]) -> bytes | None:
-        for _ in range(_STORAGE_READS - 1):
+        for pause_seconds in _REREAD_PAUSES_SECONDS:
             if self._is_intact(sample, data):
                 return data
+            time.sleep(pause_seconds)
             logger.warning(
                 "shard %s, sample %s: wrong SHA-256 from storage; reading it again",
                 self._shards[self._table.shard_number[sample]].path,
@@ -152,7 +146,8 @@ class SampleReader:
                 data = b""
         if self._is_intact(sample, data):
             return data
-        bad.append(self._bad(sample, f"wrong SHA-256 in {_STORAGE_READS} reads from storage"))
+        num_reads = 1 + len(_REREAD_PAUSES_SECONDS)
+        bad.append(self._bad(sample, f"wrong SHA-256 in {num_reads} reads from storage"))
         return None
 
     def _decode(self, sample: int, data: bytes, image: NDArray[np.uint8], bad: list[BadSample]) -> None:

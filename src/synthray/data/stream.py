@@ -1,96 +1,146 @@
-"""The stream of micro-batches: in order, bounded, read and decoded ahead of the loop by a few threads.
+"""Micro-batches read and decoded ahead of their use, in order, bounded, by a few threads.
 
 Threads and not processes: Pillow, SHA-256 and storage let go of the interpreter's lock, nothing is copied
-between processes, and nothing is left behind by a kill. It must not know what the batches are for.
+between processes, and nothing is left behind by a kill. Storage that is away is waited for, however long, and
+never taken for bad samples. It must not know what the batches are for.
 """
 
+import logging
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthray.data.order import SampleOrder, SampleRef
-from synthray.data.reader import BadSample, SampleReader
-from synthray.errors import Reason, VerificationFailed
+from synthray.data.reader import SampleReader
+from synthray.data.replacement import NONE_BAD, BadSamples, Finding, choose_sample
+from synthray.errors import Unavailable
 
 T = TypeVar("T")
 
+_AWAY_PAUSE_SECONDS = 1.0
 
-@dataclass(frozen=True)
-class Substitution:
-    """At `position` of the stream, sample `bad.sample` is replaced by `replacement` for this run's life."""
-
-    position: int
-    bad: BadSample
-    replacement: int
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What stands at some positions of the stream: images uint8 (N, H, W, C), one row per ref."""
+    """What stands at some positions of the stream: images uint8 (N, H, W, C), one row per ref.
 
-    refs: tuple[SampleRef, ...]
-    images: NDArray[np.uint8]
-    substituted: tuple[Substitution, ...]
-
-
-def stream_micro_batches(
-    reader: SampleReader,
-    plan: Iterable[Sequence[SampleRef]],
-    *,
-    order: SampleOrder,
-    prefetch: int,
-    threads: int,
-    transform: Callable[[MicroBatch], T],
-) -> Generator[T, None, None]:
-    """Yield transform(micro-batch) for each entry of `plan`, in its order.
-
-    `prefetch` micro-batches are in flight beside the yielded one; `transform` runs in the pool's threads.
-    Errors surface at the batch that they belong to. Closing the generator stops the threads.
+    `samples` are those that the rule names, row by row; rows of `found` ones, which can't be had, are zeros.
     """
 
-    def produce(refs: Sequence[SampleRef]) -> T:
-        return transform(read_micro_batch(reader, refs, order=order))
-
-    pending: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="synthray-stream")
-    try:
-        for refs in plan:
-            pending.append(pool.submit(produce, refs))
-            if len(pending) > prefetch:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    refs: tuple[SampleRef, ...]
+    samples: tuple[int, ...]
+    images: NDArray[np.uint8]
+    found: tuple[Finding, ...]
 
 
-def read_micro_batch(reader: SampleReader, refs: Sequence[SampleRef], *, order: SampleOrder) -> MicroBatch:
-    """Read the samples of `refs`, replacing bad ones by the rule of `SampleOrder.replacements`."""
-    images, bad = reader.read([ref.sample for ref in refs])
-    if not bad:
-        return MicroBatch(tuple(refs), images, ())
-    bad_samples = {sample.sample: sample for sample in bad}
-    substituted = []
-    for row, ref in enumerate(refs):
-        if ref.sample in bad_samples:
-            replacement, images[row] = _replacement_of(reader, ref, order)
-            substituted.append(Substitution(ref.position, bad_samples[ref.sample], replacement))
-    return MicroBatch(tuple(refs), images, tuple(substituted))
+def read_micro_batch(
+    reader: SampleReader, refs: Sequence[SampleRef], *, order: SampleOrder, bad: BadSamples = NONE_BAD
+) -> MicroBatch:
+    """Read what `bad` makes of `refs`; what can't be had is told and not yet replaced.
 
-
-def _replacement_of(
-    reader: SampleReader, ref: SampleRef, order: SampleOrder
-) -> tuple[int, NDArray[np.uint8]]:
-    for candidate in order.replacements(ref):
-        images, bad = reader.read([candidate])
-        if not bad:
-            return candidate, images[0]
-    raise VerificationFailed(
-        "no sample of the dataset can be read intact; copy the dataset again, or prepare it anew",
-        reason=Reason.DATASET_INVALID,
+    Raises Unavailable or NotFound if storage fails as a whole, VerificationFailed if all samples are bad.
+    """
+    samples = tuple(choose_sample(order, ref, bad) for ref in refs)
+    images, unreadable = reader.read(samples)
+    lost = {one.sample for one in unreadable}
+    found = (
+        Finding(sample, ref.position) for sample, ref in zip(samples, refs, strict=True) if sample in lost
     )
+    return MicroBatch(tuple(refs), samples, images, tuple(found))
+
+
+def read_good_micro_batch(
+    reader: SampleReader, refs: Sequence[SampleRef], *, order: SampleOrder
+) -> MicroBatch:
+    """The same with what can't be had replaced at once, for samples that no state remembers."""
+    bad = NONE_BAD
+    while (batch := read_micro_batch(reader, refs, order=order, bad=bad)).found:
+        bad = bad.with_findings(batch.found)
+    return batch
+
+
+class ReadAhead(Generic[T]):
+    """`make(refs)` for each entry of `plan`, in its order, `ahead` of them under way beside the one taken.
+
+    Iterating gives futures, so that who waits can do so in small steps; errors are raised by the future that
+    they belong to, but for Unavailable, which is tried again. Closing stops the threads.
+    """
+
+    def __init__(
+        self,
+        plan: Iterable[Sequence[SampleRef]],
+        make: Callable[[Sequence[SampleRef]], T],
+        *,
+        ahead: int,
+        threads: int,
+    ) -> None:
+        self._plan = iter(plan)
+        self._make = make
+        self._ahead = ahead
+        self._pending: deque[Future[T]] = deque()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._num_waiting = 0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="synthray-stream")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Future[T]]:
+        return self
+
+    def __next__(self) -> Future[T]:
+        while len(self._pending) <= self._ahead:
+            refs = next(self._plan, None)
+            if refs is None:
+                break
+            self._pending.append(self.again(refs))
+        if not self._pending:
+            raise StopIteration
+        return self._pending.popleft()
+
+    def again(self, refs: Sequence[SampleRef]) -> Future[T]:
+        """Make something out of turn."""
+        return self._pool.submit(self._make_patiently, refs)
+
+    @property
+    def storage_is_away(self) -> bool:
+        """Whether something that is under way waits for storage."""
+        return self._num_waiting > 0
+
+    def close(self) -> None:
+        """Give up what is under way, as soon as storage lets go of it."""
+        self._closing.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make_patiently(self, refs: Sequence[SampleRef]) -> T:
+        try:
+            return self._make(refs)
+        except Unavailable as trouble:
+            _log.warning("waiting for storage: %s", trouble.message)
+            with self._lock:
+                self._num_waiting += 1
+        try:
+            while not self._closing.wait(_AWAY_PAUSE_SECONDS):
+                try:
+                    return self._make(refs)
+                except Unavailable:
+                    continue
+            raise Unavailable("reading was given up while storage was away")
+        finally:
+            with self._lock:
+                self._num_waiting -= 1

@@ -5,9 +5,11 @@ Written by training, read by the gallery, which must not import torch; so neithe
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 PREVIEWS_PREFIX = "previews/"
+Weights = Literal["ema", "raw"]
+WEIGHTS: tuple[Weights, ...] = ("ema", "raw")
 
 _PICTURE_KEY = re.compile(
     rf"{PREVIEWS_PREFIX}(?P<images_seen>[0-9]{{12}})/(?P<weights>ema|raw)/(?P<seed>0|[1-9][0-9]{{0,19}})\.png"

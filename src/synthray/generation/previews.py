@@ -6,7 +6,7 @@ the weights in question and calls. This module must not import the training loop
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from diffusers import UNet2DModel
@@ -16,13 +16,12 @@ from synthray.errors import SynthrayError
 from synthray.generation.generator import Generator
 from synthray.generation.identity import identify
 from synthray.generation.images import ReceiptBook, device_of, profile_fingerprint
-from synthray.generation.preview_names import PreviewName
+from synthray.generation.preview_names import WEIGHTS, PreviewName
 from synthray.generation.profile import STRICT_1
 from synthray.generation.receipts import PreviewOrigin
 from synthray.storage import ObjectStore
 
 PREVIEW_SAMPLER = "ddim"
-WEIGHTS = ("ema", "raw")
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +62,13 @@ def render_previews(
     origin: PreviewOrigin,
     seeds: Sequence[int],
     steps: int,
+    on_step: Callable[[int], None] = lambda _num_images: None,
 ) -> list[str]:
     """Draw seeds with the weights that `unet` shows now, write PNG and receipt, and return the PNGs' keys.
 
     `checkpoint_uri` is the model (ema) or state (raw) that will hold these weights. A store that is away, or
     an answer that is not finite, costs pictures and never the run: it is logged, and the rest is left out.
+    What `on_step` raises after a denoising step ends the drawing.
     """
     if not seeds:
         return []
@@ -82,7 +83,7 @@ def render_previews(
     keys: list[str] = []
     generator = Generator(unet, schedule, prediction_type, STRICT_1)
     try:
-        for image in generator.generate(seeds, PREVIEW_SAMPLER, steps):
+        for image in generator.generate(seeds, PREVIEW_SAMPLER, steps, on_step):
             files = book.files(image)
             name = PreviewName(origin.images_seen, origin.weights, image.seed)
             store.write(name.receipt_key, files.receipt.encode())

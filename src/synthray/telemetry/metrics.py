@@ -68,6 +68,11 @@ def _counters(snapshot: RunSnapshot) -> Iterator[Metric]:
             "Time that training waited for saves.",
             totals.checkpoint_stall_seconds,
         ),
+        (
+            "train_storage_wait_seconds",
+            "Time that training stood still because storage was away.",
+            totals.storage_wait_seconds,
+        ),
         ("train_nonfinite_steps", "Steps computed again after a non-finite value.", totals.nonfinite_steps),
         ("checkpoint_bytes", "Bytes of committed checkpoints.", totals.checkpoint_bytes),
         ("storage_read_bytes", "Bytes read from object storage.", totals.storage.read_bytes),

@@ -49,6 +49,7 @@ class SegmentTotals:
     nonfinite_steps: int = 0
     data_wait_seconds: float = 0.0
     checkpoint_stall_seconds: float = 0.0
+    storage_wait_seconds: float = 0.0
     checkpoint_bytes: int = 0
     skipped_samples: Mapping[str, int] = field(default_factory=dict)
     checkpoint_failures: Mapping[str, int] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class SegmentTotals:
             nonfinite_steps=self.nonfinite_steps + other.nonfinite_steps,
             data_wait_seconds=self.data_wait_seconds + other.data_wait_seconds,
             checkpoint_stall_seconds=self.checkpoint_stall_seconds + other.checkpoint_stall_seconds,
+            storage_wait_seconds=self.storage_wait_seconds + other.storage_wait_seconds,
             checkpoint_bytes=self.checkpoint_bytes + other.checkpoint_bytes,
             skipped_samples=_sum_counts(self.skipped_samples, other.skipped_samples),
             checkpoint_failures=_sum_counts(self.checkpoint_failures, other.checkpoint_failures),

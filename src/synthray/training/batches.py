@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synthray.data.order import SampleOrder, SampleRef
+from synthray.data.replacement import Finding
 from synthray.data.stream import MicroBatch
 from synthray.diffusion.rng import sample_flip, sample_noise, sample_timestep
 from synthray.training.plan import BatchPlan, plan_micro_batches, plan_share
@@ -32,7 +33,9 @@ class NoiseSource:
 class TrainingBatch:
     """One micro-batch in its fixed shape: images and noise (N, C, H, W) fp32, timesteps and weights (N,).
 
-    Images are in [-1, 1]. Rows beyond the real samples are zeros with weight 0.
+    Images are in [-1, 1]. Rows beyond the real samples are zeros with weight 0. `samples` are those computed
+    at `positions`, `num_replaced` of them in place of bad ones; `found` names more bad ones, whose rows are
+    empty: such a batch must not be computed.
     """
 
     images: Tensor
@@ -40,7 +43,9 @@ class TrainingBatch:
     timesteps: Tensor
     weights: Tensor
     positions: tuple[int, ...]
-    bad_samples: tuple[int, ...]
+    samples: tuple[int, ...]
+    num_replaced: int = 0
+    found: tuple[Finding, ...] = ()
 
 
 def make_training_batch(micro_batch: MicroBatch, source: NoiseSource) -> TrainingBatch:
@@ -64,7 +69,11 @@ def make_training_batch(micro_batch: MicroBatch, source: NoiseSource) -> Trainin
         timesteps=torch.from_numpy(timesteps),
         weights=_tensor(weights),
         positions=tuple(ref.position for ref in micro_batch.refs),
-        bad_samples=tuple(found.bad.sample for found in micro_batch.substituted),
+        samples=micro_batch.samples,
+        num_replaced=sum(
+            sample != ref.sample for sample, ref in zip(micro_batch.samples, micro_batch.refs, strict=True)
+        ),
+        found=micro_batch.found,
     )
 
 

@@ -28,12 +28,21 @@ _RATE_STEPS = 16
 _SKIP_REASON = "unreadable"
 
 
+def observe_place(rank: int) -> WorkerPlace:
+    """This process, as the one that computes `rank`."""
+    return WorkerPlace(rank, os.environ.get("NODE_NAME") or socket.gethostname(), os.getpid())
+
+
+def build_first_report(rank: int, attempt: int, state_name: str) -> SegmentReport:
+    """What a worker can say before it knows where its run stands."""
+    return SegmentReport(rank, attempt, state_name, observe_place(rank), SegmentTotals())
+
+
 class SegmentBooks:
     """Totals since the segment began, and the figures of the newest step."""
 
     def __init__(self, rank: int, attempt: int, plan: BatchPlan) -> None:
-        node = os.environ.get("NODE_NAME") or socket.gethostname()
-        self._place = WorkerPlace(rank, node, os.getpid())
+        self._place = observe_place(rank)
         self._attempt = attempt
         self._plan = plan
         self._recent: deque[tuple[int, float]] = deque(maxlen=_RATE_STEPS)
@@ -48,9 +57,11 @@ class SegmentBooks:
         state: TrainingState,
         result: StepResult,
         times: StepTimes,
+        *,
         num_images: int,
+        num_replaced: int,
     ) -> None:
-        """Count one accepted step of the whole global batch."""
+        """Count one accepted step of the whole global batch; `num_replaced` samples stand in for bad ones."""
         seconds = times.useful_seconds + times.data_wait_seconds
         self._recent.append((num_images, seconds))
         self.totals = replace(
@@ -58,7 +69,7 @@ class SegmentBooks:
             images=self.totals.images + num_images,
             steps=self.totals.steps + 1,
             nonfinite_steps=self.totals.nonfinite_steps + result.recomputed,
-            skipped_samples=_count_skipped(self.totals.skipped_samples, result.skipped_samples),
+            skipped_samples=_count_skipped(self.totals.skipped_samples, num_replaced),
             data_wait_seconds=self.totals.data_wait_seconds + times.data_wait_seconds,
             step_seconds=self.totals.step_seconds.observe(seconds),
         )
@@ -77,6 +88,10 @@ class SegmentBooks:
 
     def _images_per_second(self) -> float:
         return sum(images for images, _ in self._recent) / sum(seconds for _, seconds in self._recent)
+
+    def book_storage_wait(self, seconds: float) -> None:
+        """Say how long training has stood still because storage was away."""
+        self.totals = replace(self.totals, storage_wait_seconds=seconds)
 
     def book_stall(self, seconds: float) -> None:
         """Count time that training stood still for a save."""

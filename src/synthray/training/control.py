@@ -19,3 +19,21 @@ class RunControl(Protocol):
 
     def report(self, report: SegmentReport) -> None:
         """Take the latest report; one that nobody read yet is replaced."""
+
+
+class Unattended:
+    """A platform that never asks and never listens."""
+
+    def stop_requested(self) -> bool:
+        """Nobody asks."""
+        return False
+
+    def save_requested(self) -> bool:
+        """Nobody asks."""
+        return False
+
+    def report(self, report: SegmentReport) -> None:
+        """Nobody listens."""
+
+
+UNATTENDED = Unattended()

@@ -1,6 +1,8 @@
 """The loss on held-out patients at fixed noise, shared by all workers and equal for any number of them."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 
 import torch
 from torch import Tensor
@@ -24,17 +26,38 @@ def plan_validation(num_holdout: int, micro_batch_size: int, world: World) -> It
         yield [SampleRef(p, VALIDATION_EPOCH, p, p) for p in micro_batches[index]]
 
 
-@torch.no_grad()
-def validation_loss(
-    batches: Iterator[TrainingBatch],
-    losses: Callable[[TrainingBatch], Tensor],
-    *,
-    num_timesteps: int,
-    world: World,
-) -> float | None:
-    """Mean loss over the held-out samples; None if one of them is not finite."""
-    tally = StepTally()
-    for batch in batches:
-        tally.add_losses(losses(batch).cpu(), batch.weights, batch.timesteps, num_timesteps)
-    world.add_over_workers(tally.vector)
-    return None if tally.nonfinite else tally.loss
+class Validation:
+    """One pass over this worker's share of the held-out samples, in small portions."""
+
+    def __init__(
+        self,
+        batches: Iterator[Future[TrainingBatch]],
+        losses: Callable[[TrainingBatch], Tensor],
+        *,
+        num_timesteps: int,
+    ) -> None:
+        self._batches = batches
+        self._losses = losses
+        self._num_timesteps = num_timesteps
+        self._tally = StepTally()
+        self._next = next(batches, None)
+
+    @torch.no_grad()
+    def advance(self, seconds: float) -> bool:
+        """Go on for about so long; whether the pass is through."""
+        deadline = time.monotonic() + seconds
+        while self._next is not None:
+            if wait([self._next], max(0.0, deadline - time.monotonic())).not_done:
+                return False
+            batch = self._next.result()
+            losses = self._losses(batch).cpu()
+            self._tally.add_losses(losses, batch.weights, batch.timesteps, self._num_timesteps)
+            self._next = next(self._batches, None)
+            if time.monotonic() > deadline:
+                break
+        return self._next is None
+
+    def loss(self, world: World) -> float | None:
+        """Mean loss over the samples of all workers, all of them through; None if one is not finite."""
+        world.add_over_workers(self._tally.vector)
+        return None if self._tally.nonfinite else self._tally.loss

@@ -2,45 +2,46 @@
 
 It runs alone in one process, under torchrun and under Ray, and knows none of them: it takes a world, a
 `RunControl` and settings, and walks the run's path from where the state stands. Every decision that all
-workers must share (stop, save, repeat, fail) comes out of the step's reduction, so no two workers part ways.
+workers must share (stop, repeat, replace, fail) comes out of a reduction, so no two workers part ways.
 """
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from synthray.data.order import SampleOrder
-from synthray.data.stream import stream_micro_batches
-from synthray.training.batches import TrainingBatch, make_training_batch, plan_worker_micro_batches
+from synthray.data.order import SampleOrder, SampleRef
+from synthray.data.stream import ReadAhead, read_good_micro_batch
+from synthray.training.batches import TrainingBatch, make_training_batch
 from synthray.training.bookkeeping import SegmentBooks
 from synthray.training.control import RunControl
-from synthray.training.evaluation import plan_validation, validation_loss
+from synthray.training.evaluation import Validation, plan_validation
+from synthray.training.feed import LOADER_THREADS, PREFETCHED_MICRO_BATCHES, StepFeed, StepShare
 from synthray.training.ledger import FaultRecord, StepTimes, after_epoch, after_stall, after_step, with_fault
-from synthray.training.plan import plan_micro_batches, plan_share
-from synthray.training.previews import draw_previews
+from synthray.training.previews import draw_missing_previews, draw_previews
 from synthray.training.saving import SaveDesk
-from synthray.training.segment import Segment
+from synthray.training.segment import Segment, open_segment
+from synthray.training.settings import AttemptSettings, RunSettings
 from synthray.training.step import StepResult
 from synthray.training.tally import Votes
+from synthray.training.waiting import ROUND_SECONDS, SharedWait, StopAsked
+from synthray.training.world import World
 
 COMPLETE, STOPPED = "complete", "stopped"
-_PREFETCHED_MICRO_BATCHES = 4
-_LOADER_THREADS = 1
 
 
-@dataclass(frozen=True)
-class _StepShare:
-    """This worker's micro-batches of one step, and how long it waited for them."""
-
-    batches: list[TrainingBatch]
-    wait_seconds: float
+def train_segment(settings: RunSettings, attempt: AttemptSettings, world: World, control: RunControl) -> str:
+    """One worker's whole segment, from opening to end: `complete` or `stopped`; raises as `run_segment`."""
+    try:
+        with open_segment(settings, attempt, world, control) as segment:
+            return run_segment(segment, control)
+    except StopAsked:
+        return STOPPED
 
 
 def run_segment(segment: Segment, control: RunControl) -> str:
     """Train to the run's end, or until somebody asks to stop: `complete` or `stopped`.
 
-    Raises RunFailed (non-finite loss), VerificationFailed (a corrupt state), InvalidInput, Unavailable.
+    The first worker's word counts: it alone stays until the last save is committed. Raises RunFailed
+    (non-finite loss, fenced), VerificationFailed (a corrupt state, a lost dataset), InvalidInput.
     """
     loop = _Loop(segment, control)
     try:
@@ -50,7 +51,10 @@ def run_segment(segment: Segment, control: RunControl) -> str:
 
 
 class _Loop:
-    """The walk from the state's step to the last; holds only what one step leaves for the next."""
+    """The walk from the state's step to the last; holds only what one step leaves for the next.
+
+    Its methods answer whether to go on; False means that all have agreed to stop.
+    """
 
     def __init__(self, segment: Segment, control: RunControl) -> None:
         self._segment = segment
@@ -60,19 +64,17 @@ class _Loop:
         self._books = SegmentBooks(segment.world.rank, segment.attempt.number, segment.plan)
         history = segment.state.ledger.history
         self._books.validation_loss = history[-1].validation_loss if history else None
-        self._desk = SaveDesk(segment, self._wait_for_storage) if segment.world.rank == 0 else None
+        self._wait = SharedWait(segment.world, control, self._report)
+        self._desk = SaveDesk(segment) if segment.world.rank == 0 else None
 
     def run(self) -> str:
         """Walk until the end or until asked to stop."""
         self._report("Running")
-        with closing(self._stream()) as stream:
-            while self._state.step < self._plan.num_steps:
-                stop = self._take_step(stream).stop
-                # A stop at the last step is the end: the run's model is still to be saved.
-                if stop and self._state.step < self._plan.num_steps:
-                    self._save(model=False, final=True)
-                    return STOPPED
-        self._save(model=True, final=True)
+        complete = self._catch_up() and self._walk()
+        if not complete:
+            self._save(model=self._segment.epoch_is_booked)
+        if not self._settle() or not complete:
+            return STOPPED
         self._report("Complete")
         return COMPLETE
 
@@ -81,143 +83,147 @@ class _Loop:
         if self._desk is not None:
             self._desk.close()
 
-    def _wait_for_storage(self) -> None:
-        self._report("WaitingForStorage")
+    def _catch_up(self) -> bool:
+        """Do what an earlier attempt left undone at the point where the state stands."""
+        step = self._state.step
+        if step and self._plan.ends_epoch(step - 1) and not self._segment.epoch_is_booked:
+            return self._end_epoch()
+        return draw_missing_previews(self._segment, self._wait)
 
-    def _stream(self) -> Generator[TrainingBatch]:
-        segment = self._segment
-        work = plan_worker_micro_batches(
-            self._plan,
-            segment.order,
-            first_step=self._state.step,
-            rank=segment.world.rank,
-            size=segment.world.size,
-        )
-        return stream_micro_batches(
-            segment.reader,
-            work,
-            order=segment.order,
-            prefetch=_PREFETCHED_MICRO_BATCHES,
-            threads=_LOADER_THREADS,
-            transform=lambda micro_batch: make_training_batch(micro_batch, segment.noise_source),
-        )
+    def _walk(self) -> bool:
+        with StepFeed(self._segment, self._wait) as feed:
+            while self._state.step < self._plan.num_steps:
+                if not self._take_step(feed):
+                    return False
+        return True
 
-    def _take_step(self, stream: Iterator[TrainingBatch]) -> StepResult:
+    def _take_step(self, feed: StepFeed) -> bool:
         """Compute one step, book it, and do what its end calls for."""
         started = time.perf_counter()
         step = self._state.step
-        share = self._fetch(stream, step)
-        result = self._segment.engine.run(share.batches, self._votes(share))
-        elapsed = time.perf_counter() - started
-        self._book(step, result, elapsed)
-        if result.skipped_samples:
-            self._note_bad_samples(share)
+        share = feed.take(step)
+        if share is None:
+            return False
+        result = self._segment.engine.run(share.batches, Votes())
+        self._book(step, share, result, time.perf_counter() - started)
         if self._plan.ends_epoch(step):
-            self._end_epoch()
+            going_on = self._end_epoch()
         elif self._plan.precedes_short_batch(step):
-            self._save(model=False, final=False)
-        elif result.save and not result.stop and self._desk is not None:
-            started = time.perf_counter()
-            self._desk.save_if_free(self._state)
-            self._book_stall(time.perf_counter() - started)
+            going_on = self._save(model=False)
+        else:
+            going_on = True
+            self._save_if_due()
         self._collect_saves()
         self._report("Running")
-        return result
+        return going_on
 
-    def _fetch(self, stream: Iterator[TrainingBatch], step: int) -> _StepShare:
-        world = self._segment.world
-        micro_batches = plan_micro_batches(self._plan.positions(step), self._plan.micro_batch_size)
-        started = time.perf_counter()
-        batches = [next(stream) for _ in plan_share(len(micro_batches), world.size, world.rank)]
-        return _StepShare(batches, time.perf_counter() - started)
-
-    def _votes(self, share: _StepShare) -> Votes:
-        overdue = self._desk is not None and self._desk.overdue(time.time())
-        return Votes(
-            stop=self._control.stop_requested(),
-            save=overdue or self._control.save_requested(),
-            skipped_samples=sum(len(batch.bad_samples) for batch in share.batches),
-            data_wait_seconds=share.wait_seconds,
-        )
-
-    def _book(self, step: int, result: StepResult, elapsed: float) -> None:
-        useful = max(0.0, elapsed - result.data_wait_seconds)
-        times = StepTimes(useful, min(elapsed, result.data_wait_seconds))
+    def _book(self, step: int, share: StepShare, result: StepResult, elapsed: float) -> None:
+        wait_seconds = min(elapsed, share.mean_wait_seconds)
+        times = StepTimes(elapsed - wait_seconds, wait_seconds)
         state = self._state
         state.ledger = after_step(
             state.ledger,
             times,
             loss=result.loss,
             nonfinite=result.recomputed,
-            skipped=result.skipped_samples,
+            skipped=share.num_replaced,
         )
         if result.hardware_fault:
             self._note_fault(
                 "HardwareFault", f"step {step} was not finite once and finite when computed again"
             )
-        self._books.book_step(state, result, times, len(self._plan.positions(step)))
-
-    def _note_bad_samples(self, share: _StepShare) -> None:
-        """Remember, in the state and on every worker, which samples were replaced by rule."""
-        mine = [sample for batch in share.batches for sample in batch.bad_samples]
-        found = {sample for samples in self._segment.world.gather_objects(mine) for sample in samples}
-        new = sorted(found - set(self._state.bad_samples))
-        if new:
-            self._state.bad_samples = tuple(sorted({*self._state.bad_samples, *new}))
+        if share.new_bad_samples:
             self._note_fault(
-                "BadSample", f"training samples {new} can't be read intact and are replaced by rule"
+                "BadSample",
+                f"training samples {list(share.new_bad_samples)} can't be read intact and are replaced by "
+                f"rule from step {step} on",
             )
+        self._books.book_step(
+            state,
+            result,
+            times,
+            num_images=len(self._plan.positions(step)),
+            num_replaced=share.num_replaced,
+        )
 
     def _note_fault(self, kind: str, message: str) -> None:
         fault = FaultRecord(self._state.images_seen, kind, message, time.time())
         self._state.ledger = with_fault(self._state.ledger, fault)
 
-    def _end_epoch(self) -> None:
-        """Validate, write the epoch into the ledger, save its model and state, draw its previews."""
-        state, segment = self._state, self._segment
-        validation = self._validate()
+    def _end_epoch(self) -> bool:
+        """Validate, write the epoch into the ledger, save its model and state, draw its previews.
+
+        Stopped before the epoch is written, the next attempt does all of it.
+        """
+        validated, validation_loss = self._validate()
+        if not validated:
+            return False
+        state = self._state
         epoch = self._plan.epochs_done(state.images_seen)
         state.ledger = after_epoch(
-            state.ledger, epoch=epoch, images_seen=state.images_seen, validation_loss=validation
+            state.ledger, epoch=epoch, images_seen=state.images_seen, validation_loss=validation_loss
         )
-        self._books.validation_loss = validation
-        if state.step < self._plan.num_steps:
-            self._save(model=True, final=False)
-        draw_previews(segment, epoch)
+        self._books.validation_loss = validation_loss
+        return self._save(model=True) and draw_previews(self._segment, self._wait, epoch)
 
-    def _validate(self) -> float | None:
-        """Loss of the moving average on the held-out samples."""
+    def _validate(self) -> tuple[bool, float | None]:
+        """Whether it came to an end, and the loss of the moving average on the held-out samples."""
         segment = self._segment
         if len(segment.dataset.holdout) == 0:
-            return None
-        work = plan_validation(len(segment.dataset.holdout), self._plan.micro_batch_size, segment.world)
-        batches = stream_micro_batches(
-            segment.holdout_reader,
-            work,
-            order=SampleOrder(segment.settings.seed, len(segment.dataset.holdout)),
-            prefetch=_PREFETCHED_MICRO_BATCHES,
-            threads=_LOADER_THREADS,
-            transform=lambda micro_batch: make_training_batch(micro_batch, segment.validation_source),
-        )
-        with closing(batches), segment.showing_average():
-            return validation_loss(
-                batches,
-                segment.engine.losses,
-                num_timesteps=segment.schedule.num_timesteps,
-                world=segment.world,
-            )
+            return True, None
+        order = SampleOrder(segment.settings.seed, len(segment.dataset.holdout))
 
-    def _save(self, *, model: bool, final: bool) -> None:
-        """Save now, waiting for an earlier save; a final one waits for its own commit too."""
-        if self._desk is None:
-            return
-        started = time.perf_counter()
+        def make(refs: Sequence[SampleRef]) -> TrainingBatch:
+            micro_batch = read_good_micro_batch(segment.holdout_reader, refs, order=order)
+            return make_training_batch(micro_batch, segment.validation_source)
+
+        plan = plan_validation(len(segment.dataset.holdout), self._plan.micro_batch_size, segment.world)
+        with (
+            ReadAhead(plan, make, ahead=PREFETCHED_MICRO_BATCHES, threads=LOADER_THREADS) as batches,
+            segment.showing(segment.state.ema),
+        ):
+            validation = Validation(
+                batches, segment.engine.losses, num_timesteps=segment.schedule.num_timesteps
+            )
+            if self._wait.until(validation.advance, away=lambda: batches.storage_is_away).stop:
+                return False, None
+            return True, validation.loss(segment.world)
+
+    def _save_if_due(self) -> None:
+        desk = self._desk
+        if desk is not None and (desk.is_due or self._control.save_requested()):
+            started = time.perf_counter()
+            desk.save_if_free(self._state)
+            self._book_stall(time.perf_counter() - started)
+
+    def _save(self, *, model: bool) -> bool:
+        """Save once an earlier save lets go of the buffer; False if storage is away and all are to stop."""
+        desk, started = self._desk, time.perf_counter()
         self._report("Saving")
-        self._desk.save(self._state, model=model)
-        if final:
-            self._desk.finish()
+        agreed = self._wait.until(
+            lambda seconds: desk is None or desk.save_within(self._state, seconds, model=model),
+            doing="Saving",
+            away=lambda: desk is not None and desk.storage_is_away,
+            insists=lambda: desk is not None and not self._gives_up(desk),
+        )
         self._book_stall(time.perf_counter() - started)
         self._collect_saves()
+        return agreed.ready
+
+    def _settle(self) -> bool:
+        """On the first worker wait until everything is committed; False if that was given up."""
+        desk, started = self._desk, time.perf_counter()
+        if desk is None:
+            return True
+        while not (settled := desk.settle_within(ROUND_SECONDS)) and not self._gives_up(desk):
+            self._report("WaitingForStorage" if desk.storage_is_away else "Saving")
+        self._book_stall(time.perf_counter() - started)
+        self._collect_saves()
+        return settled
+
+    def _gives_up(self, desk: SaveDesk) -> bool:
+        """Whether to stop without a save that storage would not take."""
+        return self._wait.is_out_of_patience() and desk.storage_is_away
 
     def _book_stall(self, seconds: float) -> None:
         self._state.ledger = after_stall(self._state.ledger, seconds)
@@ -229,4 +235,5 @@ class _Loop:
                 self._books.book_save(result, self._segment.settings.storage.checkpoints_uri)
 
     def _report(self, name: str) -> None:
+        self._books.book_storage_wait(self._wait.storage_wait_seconds)
         self._control.report(self._books.report(name, self._state.ledger, self._state.images_seen))

@@ -1,13 +1,12 @@
 """The first worker's desk for saves: when one is due, what it holds, and what becomes of it.
 
 Training stands still for the copy into the host buffer alone. A save that fails because storage is away is
-sent again from the same buffer until it is committed; only what must be saved (an epoch, the end, a drain)
-waits for it.
+sent again from the same buffer until it is committed, so an outage takes no memory; only what must be saved
+(an epoch, the end, a drain) waits for the buffer, and the caller says how long.
 """
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from synthray.checkpoints.layout import TensorSpec
@@ -19,63 +18,78 @@ from synthray.errors import Unavailable
 from synthray.training.segment import Segment
 from synthray.training.state import TrainingState
 
-_POLL_SECONDS = 0.2
 _MAX_BACKOFF_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
 
 
 class SaveDesk:
-    """Saves of one segment; `waiting` is called while training must wait for storage."""
+    """Saves of one segment; no method takes longer than a copy and the seconds that it is given."""
 
-    def __init__(self, segment: Segment, waiting: Callable[[], None]) -> None:
+    def __init__(self, segment: Segment) -> None:
         settings, state = segment.settings, segment.state
         specs = {
             part: [TensorSpec(name, "float32", tuple(tensor.shape)) for name, tensor in tensors.items()]
             for part, tensors in state.tensors().items()
         }
         self._plan = segment.plan
-        self._waiting = waiting
         self._max_work_at_risk_seconds = settings.max_work_at_risk_seconds
         self._saver = Saver(
             specs,
             store_uri=settings.storage.checkpoints_uri,
-            settings=settings.storage.s3,
+            settings=settings.storage.s3_of_workers,
             context=_build_context(segment),
         )
         self._results: list[SaveResult] = []
-        self._last: SaveRequest | None = None
-        self._last_time = time.time()
+        # What the segment began with lies in storage already, or is nothing.
+        self._saved_images, self._saved_model = state.images_seen, segment.epoch_is_booked
+        self._copied_at = time.monotonic()
+        self._commit_seconds = 0.0
         self._to_retry: SaveRequest | None = None
         self._retry_at = 0.0
         self._failures = 0
 
-    def overdue(self, now: float) -> bool:
-        """Whether more work is at risk than the run allows; a save under way counts as made."""
-        return now - self._last_time > self._max_work_at_risk_seconds
+    @property
+    def is_due(self) -> bool:
+        """Whether, before a save that begins now is committed, more work is at risk than the run allows.
+
+        So at most `maxWorkAtRiskSeconds` and a step are lost, or two uploads where these take longer.
+        """
+        age_seconds = time.monotonic() - self._copied_at
+        return age_seconds + self._commit_seconds > self._max_work_at_risk_seconds
+
+    @property
+    def storage_is_away(self) -> bool:
+        """Whether the newest try of a save found no storage."""
+        self._take_all()
+        return self._failures > 0
 
     def save_if_free(self, state: TrainingState) -> None:
         """Save the state unless an earlier save still needs the buffer."""
         if self._buffer_is_free():
             self._copy_and_commit(state, model=False)
 
-    def save(self, state: TrainingState, *, model: bool) -> None:
-        """Save the state, and the model with it; waits for an earlier save to be committed."""
-        last = self._last
-        if last is not None and last.images_seen == state.images_seen and (last.write_model or not model):
-            return
-        self.finish()
-        self._copy_and_commit(state, model=model)
+    def save_within(self, state: TrainingState, seconds: float, *, model: bool) -> bool:
+        """Save the state, and the model with it, if an earlier save lets go of the buffer within `seconds`.
 
-    def finish(self) -> None:
-        """Wait until everything that was saved is committed, however long storage is away."""
-        while not self._buffer_is_free():
-            self._retry_when_due()
+        True too if just this is saved or under way already.
+        """
+        if self._saved_images == state.images_seen and (self._saved_model or not model):
+            return True
+        if not self.settle_within(seconds):
+            return False
+        self._copy_and_commit(state, model=model)
+        return True
+
+    def settle_within(self, seconds: float) -> bool:
+        """Whether everything that was copied is committed by then, sending again what failed."""
+        self._retry_when_due()
+        if not self._buffer_is_free():
             if self._to_retry is not None:
-                self._waiting()
-                time.sleep(_POLL_SECONDS)
-            elif (result := self._saver.wait(_POLL_SECONDS)) is not None:
+                time.sleep(seconds)
+            elif (result := self._saver.wait(seconds)) is not None:
                 self._take(result)
+        return self._buffer_is_free()
 
     def collect(self) -> list[SaveResult]:
         """What became of saves since the last call; raises what can't be mended by trying again."""
@@ -113,7 +127,8 @@ class SaveDesk:
             validation_loss=history[-1].validation_loss if model and history else None,
         )
         self._saver.commit(request)
-        self._last, self._last_time = request, time.time()
+        self._saved_images, self._saved_model = state.images_seen, model
+        self._copied_at = time.monotonic()
 
     def _take_all(self) -> None:
         while (result := self._saver.poll()) is not None:
@@ -123,6 +138,7 @@ class SaveDesk:
         self._results.append(result)
         if result.error is None:
             self._failures = 0
+            self._commit_seconds = result.hash_seconds + result.upload_seconds + result.commit_seconds
             return
         if not isinstance(result.error, Unavailable):
             raise result.error

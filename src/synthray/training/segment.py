@@ -5,32 +5,33 @@ worker reads and verifies it, the others copy from the first, so that it is read
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import Tensor
 
-from synthray.checkpoints.names import part_file
-from synthray.checkpoints.store import CheckpointStore
 from synthray.data.cache import NodeCache
 from synthray.data.dataset import Dataset, read_dataset
 from synthray.data.order import SampleOrder
 from synthray.data.reader import SampleReader
 from synthray.diffusion.schedule import NoiseSchedule, build_schedule
 from synthray.diffusion.unet import init_unet
-from synthray.errors import InvalidInput, Reason, VerificationFailed
-from synthray.generation.models import load_model
 from synthray.storage import ObjectStore, open_store
 from synthray.training.batches import NoiseSource
+from synthray.training.beginning import read_start
+from synthray.training.bookkeeping import build_first_report
+from synthray.training.control import UNATTENDED, RunControl
 from synthray.training.fingerprints import agree_on_fingerprint, note_change
 from synthray.training.ledger import FaultRecord, Ledger, after_restart
 from synthray.training.plan import BatchPlan
 from synthray.training.precision import initial_loss_scale
 from synthray.training.settings import AttemptSettings, RunSettings
-from synthray.training.state import PARTS, TrainingState
+from synthray.training.state import TrainingState
 from synthray.training.step import StepEngine, configure_determinism
+from synthray.training.waiting import SharedWait
 from synthray.training.world import World
 
 
@@ -58,10 +59,16 @@ class Segment:
         """Noise for held-out samples: fixed, and never augmented."""
         return replace(self.noise_source, horizontal_flip=False)
 
+    @property
+    def epoch_is_booked(self) -> bool:
+        """Whether the state stands at the end of an epoch that is in its ledger: then its model is saved."""
+        history = self.state.ledger.history
+        return bool(history) and history[-1].images_seen == self.state.images_seen
+
     @contextmanager
-    def showing_average(self) -> Iterator[None]:
-        """Let the network compute with the moving average for a while."""
-        self.state.flat.show(self.state.ema)
+    def showing(self, vector: Tensor) -> Iterator[None]:
+        """Let the network compute with another flat vector, such as the moving average, for a while."""
+        self.state.flat.show(vector)
         try:
             yield
         finally:
@@ -69,13 +76,21 @@ class Segment:
 
 
 @contextmanager
-def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) -> Iterator[Segment]:
-    """Open the dataset, build the network and resume the state; closes readers at the end."""
+def open_segment(
+    settings: RunSettings, attempt: AttemptSettings, world: World, control: RunControl = UNATTENDED
+) -> Iterator[Segment]:
+    """Open the dataset, build the network and resume the state; closes readers at the end.
+
+    Storage that is away is waited for. Raises StopAsked if somebody is asked to stop meanwhile.
+    """
     configure_determinism(world.device, settings.threads)
     machine = agree_on_fingerprint(settings, world)
+    wait = SharedWait(
+        world, control, lambda name: control.report(build_first_report(world.rank, attempt.number, name))
+    )
     places = settings.storage
-    dataset_store = open_store(places.dataset_uri, places.s3)
-    dataset = read_dataset(dataset_store)
+    dataset_store = open_store(places.dataset_uri, places.s3_of_workers)
+    dataset = wait.for_storage(lambda: read_dataset(dataset_store))
     plan = build_plan(settings, dataset)
     cache = NodeCache(Path(places.cache_directory), places.cache_max_bytes)
     schedule = build_schedule(
@@ -87,13 +102,15 @@ def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) 
     state = TrainingState(
         module, settings.optimizer, initial_loss_scale(settings.precision), Ledger(time.time(), time.time())
     )
-    store = open_store(places.checkpoints_uri, places.s3)
-    if attempt.resumes_from is not None:
-        _resume(state, attempt.resumes_from, store, world, machine)
-    elif settings.init_from:
-        _start_from(state, settings, world)
+    store = open_store(places.checkpoints_uri, places.s3_of_workers)
+    if attempt.resumes_from is not None or settings.init_from:
+        first = world.rank == 0
+        before = wait.for_storage(lambda: read_start(state, settings, attempt, store) if first else None)
+        if before is not None:
+            note_change(state, before, machine)
+        state.copy_from_first(world)
     _book_start(state, attempt)
-    reader = SampleReader(dataset, dataset_store, cache, table=dataset.train, known_bad=state.bad_samples)
+    reader = SampleReader(dataset, dataset_store, cache, table=dataset.train)
     holdout_reader = SampleReader(dataset, dataset_store, cache, table=dataset.holdout)
     engine = StepEngine(
         module=module, state=state, schedule=schedule, settings=settings, plan=plan, world=world
@@ -124,20 +141,6 @@ def open_segment(settings: RunSettings, attempt: AttemptSettings, world: World) 
         holdout_reader.close()
 
 
-def _load(state: TrainingState, checkpoints: CheckpointStore, name: str, machine: Mapping[str, str]) -> None:
-    """Read a state part by part, each verified, so that the host holds one part at a time."""
-    manifest = next((one for one in checkpoints.list_states() if str(one.name) == name), None)
-    if manifest is None:
-        raise VerificationFailed(
-            f"{checkpoints.uri}: the state {name} is gone or no longer whole",
-            reason=Reason.CHECKPOINT_CORRUPT,
-        )
-    for part in PARTS:
-        state.copy_in(part, checkpoints.load_tensors(manifest, part_file(part)))
-    state.take_progress(checkpoints.load_progress(manifest))
-    note_change(state, manifest.fingerprint, machine)
-
-
 def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
     """The run's path over this dataset."""
     return BatchPlan(
@@ -146,30 +149,6 @@ def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
         global_batch_size=settings.global_batch_size,
         micro_batch_size=settings.micro_batch_size,
     )
-
-
-def _resume(
-    state: TrainingState, name: str, store: ObjectStore, world: World, machine: Mapping[str, str]
-) -> None:
-    if world.rank == 0:
-        _load(state, CheckpointStore(store), name, machine)
-    state.copy_from_first(world)
-
-
-def _start_from(state: TrainingState, settings: RunSettings, world: World) -> None:
-    """Begin with another model's weights, as weights and as their moving average."""
-    if world.rank == 0:
-        model = load_model(settings.init_from, settings.storage.s3)
-        theirs = {name: tuple(weight.shape) for name, weight in model.unet.named_parameters()}
-        if theirs != state.flat.shapes:
-            raise InvalidInput(
-                f"spec.model.initFrom={settings.init_from} is no network of spec.model's shape; name a model "
-                "of the same shape, or give spec.model the fields of that one"
-            )
-        for name, weight in model.unet.named_parameters():
-            state.flat.view(state.flat.values, name).copy_(weight.detach())
-        state.ema.copy_(state.flat.values)
-    state.copy_from_first(world)
 
 
 def _book_start(state: TrainingState, attempt: AttemptSettings) -> None:

@@ -4,12 +4,14 @@ The spec is read once, at the edge; the loop sees these. They are pickled to the
 data alone: no store, no tensor, no handle.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synthray.api.architecture import UNetArchitecture
 from synthray.storage import S3Settings
 from synthray.training.learning_rate import LearningRateSchedule
 from synthray.training.precision import Precision
+
+STORAGE_TRY_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class StorageSettings:
     checkpoints_uri: str
     cache_directory: str
     cache_max_bytes: int
+
+    @property
+    def s3_of_workers(self) -> S3Settings:
+        """For workers, who wait for storage themselves: each try ends so soon that a stop is heard."""
+        return replace(self.s3, deadline_seconds=min(self.s3.deadline_seconds, STORAGE_TRY_SECONDS))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from synthray.data.replacement import NONE_BAD, BadSamples
 from synthray.training.ledger import Ledger
 from synthray.training.parameters import FlatParameters
 from synthray.training.precision import LossScale
@@ -36,7 +37,7 @@ class TrainingState:
         self.images_seen = 0
         self.step = 0
         self.loss_scale = loss_scale
-        self.bad_samples: tuple[int, ...] = ()
+        self.bad_samples = NONE_BAD
         self.ledger = ledger
         self._leaf = nn.Parameter(self.flat.values)
         self._leaf.grad = self.flat.gradients
@@ -79,7 +80,7 @@ class TrainingState:
             "images_seen": self.images_seen,
             "step": self.step,
             "loss_scale": asdict(self.loss_scale),
-            "bad_samples": list(self.bad_samples),
+            "bad_samples": self.bad_samples.to_json(),
             "ledger": self.ledger.to_json(),
         }
 
@@ -99,7 +100,7 @@ class TrainingState:
         self.images_seen = progress["images_seen"]
         self.step = progress["step"]
         self.loss_scale = LossScale(**progress["loss_scale"])
-        self.bad_samples = tuple(progress["bad_samples"])
+        self.bad_samples = BadSamples.from_json(progress["bad_samples"])
         self.ledger = Ledger.from_json(progress["ledger"])
 
     def copy_from_first(self, world: World) -> None:

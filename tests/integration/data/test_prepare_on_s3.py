@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from synthray.data.order import SampleOrder
 from synthray.data.prepare import prepare
 from synthray.data.reader import SampleReader
 from synthray.data.skips import SkipReason
-from synthray.data.stream import MicroBatch, stream_micro_batches
+from synthray.data.stream import ReadAhead, read_micro_batch
 from synthray.storage import ObjectStore
 
 # Sleeps after each image, so that a kill can be aimed between two shards; argv: source, destination.
@@ -184,13 +185,11 @@ def test_a_prepared_dataset_streams_from_s3(s3: ObjectStore) -> None:
     order = SampleOrder(0, 20)
     plan = [[order.at(4 * batch + row) for row in range(4)] for batch in range(10)]
 
-    def identity(batch: MicroBatch) -> MicroBatch:
-        return batch
-
-    with SampleReader(dataset, destination, None, table=dataset.train) as reader:
-        batches = list(
-            stream_micro_batches(reader, plan, order=order, prefetch=2, threads=2, transform=identity)
-        )
+    with (
+        SampleReader(dataset, destination, None, table=dataset.train) as reader,
+        ReadAhead(plan, partial(read_micro_batch, reader, order=order), ahead=2, threads=2) as stream,
+    ):
+        batches = [future.result() for future in stream]
     assert [list(batch.refs) for batch in batches] == plan
     first_epoch = np.concatenate([batch.images for batch in batches[:5]])
     second_epoch = np.concatenate([batch.images for batch in batches[5:]])

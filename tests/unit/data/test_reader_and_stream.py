@@ -1,20 +1,31 @@
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pytest
 
+from synthray.data import reader as reader_module
+from synthray.data import stream as stream_module
 from synthray.data.cache import NodeCache
 from synthray.data.dataset import Dataset
 from synthray.data.order import SampleOrder, SampleRef
 from synthray.data.reader import SampleReader
-from synthray.data.stream import MicroBatch, stream_micro_batches
+from synthray.data.replacement import BadSamples, Finding
+from synthray.data.stream import MicroBatch, ReadAhead, read_good_micro_batch, read_micro_batch
 from synthray.errors import NotFound, Unavailable, VerificationFailed
 from synthray.storage import ByteRange, ObjectStore
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        threading.Event().wait(0.005)
 
 
 class PrepareTiny(Protocol):
@@ -41,8 +52,11 @@ def plan_of(order: SampleOrder, num_batches: int, size: int) -> list[list[Sample
     return [[order.at(batch * size + row) for row in range(size)] for batch in range(num_batches)]
 
 
-def identity(batch: MicroBatch) -> MicroBatch:
-    return batch
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads again, and looks for storage that is away, at once."""
+    monkeypatch.setattr(reader_module, "_REREAD_PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(stream_module, "_AWAY_PAUSE_SECONDS", 0.01)
 
 
 def test_a_cached_image_is_the_one_read_by_range(prepare_tiny: PrepareTiny, tmp_path: Path) -> None:
@@ -177,21 +191,46 @@ def test_a_lost_shard_is_not_taken_for_bad_samples(prepare_tiny: PrepareTiny) ->
         reader.read([0])
 
 
+def test_a_line_that_flips_bits_now_and_then_makes_no_bad_sample(prepare_tiny: PrepareTiny) -> None:
+    dataset, store = prepare_tiny(12)
+    read_range, reads = store.read_range, []
+
+    def flip_twice(byte_range: ByteRange) -> bytes:
+        data = read_range(byte_range)
+        reads.append(byte_range)
+        return bytes([*data[:-1], data[-1] ^ 1]) if len(reads) <= 2 else data
+
+    store.read_range = flip_twice  # type: ignore[method-assign]
+    with SampleReader(dataset, store, None, table=dataset.train) as reader:
+        assert reader.read([3])[1] == ()
+    assert len(reads) == 3
+
+
+def make_with(reader: SampleReader, order: SampleOrder) -> Callable[[Sequence[SampleRef]], MicroBatch]:
+    return lambda refs: read_micro_batch(reader, refs, order=order)
+
+
+def stream_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("synthray-stream")]
+
+
 def test_the_stream_keeps_the_order_of_its_plan(prepare_tiny: PrepareTiny) -> None:
     dataset, store = prepare_tiny(12)
     order = SampleOrder(3, 12)
     plan = plan_of(order, 9, 4)
-    with SampleReader(dataset, store, None, table=dataset.train) as reader:
-        batches = list(
-            stream_micro_batches(reader, plan, order=order, prefetch=3, threads=3, transform=identity)
-        )
+    with (
+        SampleReader(dataset, store, None, table=dataset.train) as reader,
+        ReadAhead(plan, make_with(reader, order), ahead=3, threads=3) as stream,
+    ):
+        batches = [future.result() for future in stream]
         assert [list(batch.refs) for batch in batches] == plan
         for batch in batches:
             assert (batch.images == reader.read([ref.sample for ref in batch.refs])[0]).all()
-            assert batch.substituted == ()
+            assert batch.samples == tuple(ref.sample for ref in batch.refs)
+            assert batch.found == ()
 
 
-def test_a_bad_sample_is_replaced_by_the_next_good_one_of_its_epoch_in_every_run(
+def test_a_bad_sample_is_told_with_its_position_and_replaced_once_it_is_known(
     prepare_tiny: PrepareTiny,
 ) -> None:
     dataset, store = prepare_tiny(12)
@@ -200,23 +239,41 @@ def test_a_bad_sample_is_replaced_by_the_next_good_one_of_its_epoch_in_every_run
     bad, next_bad, replacement = refs[4].sample, refs[5].sample, refs[6].sample
     damage(store, dataset, [bad, next_bad])
     with SampleReader(dataset, store, None, table=dataset.train) as reader:
-        [batch] = stream_micro_batches(reader, [refs], order=order, prefetch=1, threads=1, transform=identity)
-    assert [(found.position, found.bad.sample, found.replacement) for found in batch.substituted] == [
-        (4, bad, replacement),
-        (5, next_bad, replacement),
-    ]
+        first = read_micro_batch(reader, refs, order=order)
+        assert first.found == (Finding(bad, 4), Finding(next_bad, 5))
+        assert not first.images[4].any()
+        known = BadSamples().with_findings(first.found)
+        second = read_micro_batch(reader, refs, order=order, bad=known)
+        assert second.found == (Finding(next_bad, 4),), "it was to take the place, and is bad itself"
+        known = known.with_findings(second.found)
+        batch = read_micro_batch(reader, refs, order=order, bad=known)
+    assert batch.found == ()
+    assert batch.samples[4:7] == (replacement, replacement, replacement)
     assert (batch.images[4] == batch.images[6]).all()
 
 
-def test_a_sample_known_to_be_bad_stays_so_although_storage_has_recovered(
+def test_a_replacement_that_is_bad_itself_is_told_at_the_position_that_it_was_to_fill(
+    prepare_tiny: PrepareTiny,
+) -> None:
+    dataset, store = prepare_tiny(12)
+    order = SampleOrder(3, 12)
+    bad, candidate, replacement = (order.at(position).sample for position in (4, 5, 6))
+    damage(store, dataset, [bad, candidate])
+    with SampleReader(dataset, store, None, table=dataset.train) as reader:
+        batch = read_micro_batch(reader, [order.at(4)], order=order, bad=BadSamples({bad: 0}))
+        assert batch.found == (Finding(candidate, 4),)
+        assert read_good_micro_batch(reader, [order.at(4)], order=order).samples == (replacement,)
+
+
+def test_a_sample_known_to_be_bad_is_not_read_although_storage_has_recovered(
     prepare_tiny: PrepareTiny,
 ) -> None:
     dataset, store = prepare_tiny(12)
     order = SampleOrder(3, 12)
     refs = [order.at(0), order.at(1)]
-    with SampleReader(dataset, store, None, table=dataset.train, known_bad=[refs[0].sample]) as reader:
-        [batch] = stream_micro_batches(reader, [refs], order=order, prefetch=0, threads=1, transform=identity)
-    assert [found.replacement for found in batch.substituted] == [refs[1].sample]
+    with SampleReader(dataset, store, None, table=dataset.train) as reader:
+        batch = read_micro_batch(reader, refs, order=order, bad=BadSamples({refs[0].sample: 0}))
+    assert batch.samples == (refs[1].sample, refs[1].sample)
 
 
 def test_a_dataset_without_a_readable_sample_ends_the_stream(prepare_tiny: PrepareTiny) -> None:
@@ -227,34 +284,25 @@ def test_a_dataset_without_a_readable_sample_ends_the_stream(prepare_tiny: Prepa
         SampleReader(dataset, store, None, table=dataset.train) as reader,
         pytest.raises(VerificationFailed, match="no sample of the dataset can be read intact"),
     ):
-        list(
-            stream_micro_batches(
-                reader, plan_of(order, 1, 2), order=order, prefetch=0, threads=1, transform=identity
-            )
-        )
+        read_good_micro_batch(reader, [order.at(0)], order=order)
 
 
-def test_an_error_surfaces_at_its_batch_and_the_threads_end(prepare_tiny: PrepareTiny) -> None:
-    dataset, store = prepare_tiny(12)
+def test_an_error_surfaces_at_its_batch_and_the_threads_end() -> None:
     order = SampleOrder(0, 12)
 
-    def fail_at_the_third(batch: MicroBatch) -> int:
-        if batch.refs[0].position == 8:
-            raise Unavailable("the third batch")
-        return batch.refs[0].position
+    def fail_at_the_third(refs: Sequence[SampleRef]) -> int:
+        if refs[0].position == 8:
+            raise NotFound("the third batch")
+        return refs[0].position
 
-    with SampleReader(dataset, store, None, table=dataset.train) as reader:
-        stream = stream_micro_batches(
-            reader, plan_of(order, 6, 4), order=order, prefetch=4, threads=2, transform=fail_at_the_third
-        )
-        assert [next(stream), next(stream)] == [0, 4]
-        with pytest.raises(Unavailable, match="the third batch"):
-            next(stream)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("synthray-stream")]
+    with ReadAhead(plan_of(order, 6, 4), fail_at_the_third, ahead=4, threads=2) as stream:
+        assert [next(stream).result(), next(stream).result()] == [0, 4]
+        with pytest.raises(NotFound, match="the third batch"):
+            next(stream).result()
+    assert not stream_threads()
 
 
-def test_the_stream_reads_no_further_ahead_than_asked(prepare_tiny: PrepareTiny) -> None:
-    dataset, store = prepare_tiny(12)
+def test_the_stream_reads_no_further_ahead_than_asked() -> None:
     order = SampleOrder(0, 12)
     planned = 0
 
@@ -264,15 +312,49 @@ def test_the_stream_reads_no_further_ahead_than_asked(prepare_tiny: PrepareTiny)
             planned += 1
             yield [order.at(planned)]
 
-    with SampleReader(dataset, store, None, table=dataset.train) as reader:
-        stream = stream_micro_batches(
-            reader, endless(), order=order, prefetch=3, threads=2, transform=identity
-        )
+    with ReadAhead(endless(), len, ahead=3, threads=2) as stream:
         for _ in range(5):
-            next(stream)
+            next(stream).result()
         assert planned == 5 + 3
-        stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("synthray-stream")]
+    assert not stream_threads()
+
+
+def test_storage_that_is_away_is_waited_for_and_never_taken_for_bad_samples(
+    prepare_tiny: PrepareTiny,
+) -> None:
+    dataset, store = prepare_tiny(12)
+    order = SampleOrder(0, 12)
+    back, read_ranges = threading.Event(), store.read_ranges
+
+    def away(byte_ranges: Sequence[ByteRange]) -> list[bytes]:
+        if not back.is_set():
+            raise Unavailable("the store is away")
+        return read_ranges(byte_ranges)
+
+    store.read_ranges = away  # type: ignore[method-assign]
+    with (
+        SampleReader(dataset, store, None, table=dataset.train) as reader,
+        ReadAhead(plan_of(order, 1, 4), make_with(reader, order), ahead=0, threads=1) as stream,
+    ):
+        future = next(stream)
+        wait_until(lambda: stream.storage_is_away)
+        assert not future.done()
+        back.set()
+        batch = future.result()
+        assert batch.found == ()
+        assert not stream.storage_is_away
+
+
+def test_closing_ends_a_wait_for_storage() -> None:
+    def away(_: Sequence[SampleRef]) -> int:
+        raise Unavailable("the store is away")
+
+    with ReadAhead([[]], away, ahead=0, threads=1) as stream:
+        future = next(stream)
+        wait_until(lambda: stream.storage_is_away)
+    with pytest.raises(Unavailable, match="given up"):
+        future.result()
+    assert not stream_threads()
 
 
 def test_storage_is_asked_for_all_missing_images_of_a_batch_at_once(prepare_tiny: PrepareTiny) -> None:
