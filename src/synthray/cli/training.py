@@ -42,6 +42,10 @@ def train(
     ] = METRICS_PORT,
     cache: Annotated[Path, typer.Option(help="Where prepared images are cached.")] = DEFAULT_CACHE,
     adopt: Annotated[bool, typer.Option(help="Go on from another run's checkpoints.")] = False,
+    hang_after: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="Replace workers that get on no more; at least 5 steps."),
+    ] = 30.0,
     without_ray: Annotated[
         bool, typer.Option("--without-ray", help="Workers are plain processes of this machine.")
     ] = False,
@@ -76,6 +80,7 @@ def train(
             namespace=run.metadata.namespace,
             num_workers=num_workers,
             backoff_limit=run.spec.backoff_limit,
+            quiet_limit_seconds=hang_after,
             metrics_host="127.0.0.1",
             metrics_port=metrics_port,
             show=display.show,

@@ -49,12 +49,14 @@ _log = logging.getLogger(__name__)
 class DriverOptions:
     """What the command line adds to the run: how many workers here, on what, and where to show progress.
 
+    A segment in which nothing moves for `quiet_limit_seconds` (and five median steps) hangs.
     `open_platform` takes a folder for the platform's own files and one for logs.
     """
 
     namespace: str
     num_workers: int
     backoff_limit: int
+    quiet_limit_seconds: float
     metrics_host: str
     metrics_port: int
     show: Callable[[RunSnapshot], None]
@@ -219,7 +221,13 @@ class Driver:
     def _run_segment(self, crew: Crew, attempt: AttemptSettings) -> SegmentEnd:
         """One segment, watched until it is over."""
         self._watch.begin_segment(attempt.number, self._wanted.count)
-        shift = Shift(self._platform.board, crew, self._settings, attempt)
+        shift = Shift(
+            self._platform.board,
+            crew,
+            self._settings,
+            attempt,
+            quiet_limit_seconds=self._options.quiet_limit_seconds,
+        )
         stop_asked_at: float | None = None
         while True:
             posting, end = shift.look()

@@ -20,7 +20,6 @@ from synthray.training.worker_task import Wishes
 
 _GATHER_SECONDS = 0.5
 _STACKS_SECONDS = 3.0
-_QUIET_LIMIT_SECONDS = 30.0
 _MEASURED_STEPS = 64
 
 _log = logging.getLogger(__name__)
@@ -29,10 +28,19 @@ _log = logging.getLogger(__name__)
 class Shift:
     """A segment that runs; look at it again and again until it is over."""
 
-    def __init__(self, board: Board, crew: Crew, settings: RunSettings, attempt: AttemptSettings) -> None:
+    def __init__(
+        self,
+        board: Board,
+        crew: Crew,
+        settings: RunSettings,
+        attempt: AttemptSettings,
+        *,
+        quiet_limit_seconds: float,
+    ) -> None:
         self._board = board
         self._crew = crew
         self._attempt = attempt.number
+        self._quiet_limit_seconds = quiet_limit_seconds
         self._group = board.posting(crew.number).group
         self._orders = Orders(settings, attempt)
         self._doom: SegmentView | None = None
@@ -92,7 +100,7 @@ class Shift:
 
     def _watch_for_hang(self, posting: Posting, now: float) -> None:
         if not find_stuck(
-            posting, median_step_seconds=self._pace.median_seconds, quiet_limit_seconds=_QUIET_LIMIT_SECONDS
+            posting, median_step_seconds=self._pace.median_seconds, quiet_limit_seconds=self._quiet_limit_seconds
         ):
             self._stuck_at = None
             return
