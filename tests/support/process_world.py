@@ -43,7 +43,7 @@ def _join(
 def save_mean(world: World, lengths: list[int], folder: Path) -> None:
     """Write to `folder`/RANK-LENGTH the exact mean of all workers' `random_gradients`, for 7 images."""
     for length in lengths:
-        exact = ExactSum(length, CPU, max_micro_batches=world.size, num_workers=world.size)
+        exact = ExactSum(length, CPU, world.size)
         exact.add(random_gradients(world.rank, length), 1.0)
         out = torch.empty(length)
         exact.mean_over_workers(world, out, 7)

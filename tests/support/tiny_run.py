@@ -157,10 +157,10 @@ class ThreadWorld(World):
         items = self.gather_objects(tensor.clone())
         tensor.copy_(sum(items[1:], start=items[0].clone()))
 
-    def sum_piece(self, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
-        self.add_over_workers(total)
-        return total.chunk(self.size)[self.rank]
+    def sum_piece(self, tensor: Tensor, scratch: Tensor) -> Tensor:
+        scratch.copy_(tensor)
+        self.add_over_workers(scratch)
+        return scratch.chunk(self.size)[self.rank]
 
     def join_pieces(self, piece: Tensor, joined: Tensor) -> None:
         torch.cat(self.gather_objects(piece), out=joined)

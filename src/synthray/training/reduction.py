@@ -10,7 +10,7 @@ docs/decisions/0004-exact-reduction.md. This module knows no optimizer, no loss 
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthray.training.world import World
 
@@ -20,11 +20,16 @@ GRADIENT_FRACTION_BITS = 40
 _CHUNK_ELEMENTS = 1 << 20
 """Elements converted at a time, so that the temporary int64 copy stays in the processor's cache."""
 
+_EXCHANGED_ELEMENTS = 1 << 22
+"""Elements exchanged at a time: long enough for a network's full rate, and scratch memory of 32 MiB."""
+
 
 class GradientSum(Protocol):
     """Adds the gradients of micro-batches and, once over all workers, yields their mean per image."""
 
-    out_of_range: Tensor
+    @property
+    def out_of_range(self) -> Tensor:
+        """Whether a gradient was not finite, or too large to be held: one bool on the device."""
 
     def reset(self) -> None:
         """Forget everything added."""
@@ -39,13 +44,10 @@ class GradientSum(Protocol):
 class ExactSum:
     """Fixed-point sum in int64: associative, so equal for any number of workers in any order."""
 
-    def __init__(
-        self, num_elements: int, device: torch.device, *, max_micro_batches: int, num_workers: int
-    ) -> None:
-        # Zeros at the end make the pieces of all workers equally long.
-        padded = -(-num_elements // num_workers) * num_workers
-        self.total = torch.zeros(padded, dtype=torch.int64, device=device)
+    def __init__(self, num_elements: int, device: torch.device, max_micro_batches: int) -> None:
+        self.total = torch.zeros(num_elements, dtype=torch.int64, device=device)
         self.out_of_range = torch.zeros((), dtype=torch.bool, device=device)
+        self._scratch = self.total.new_empty(0)
         # Half of int64's positive range, shared by all the terms of a global batch: no sum can wrap.
         self._limit = 2.0 ** (62 - (max_micro_batches - 1).bit_length())
 
@@ -63,21 +65,39 @@ class ExactSum:
         gradients.round_()
         for start in range(0, len(gradients), _CHUNK_ELEMENTS):
             chunk = slice(start, start + _CHUNK_ELEMENTS)
-            self.total[: len(gradients)][chunk] += gradients[chunk].to(torch.int64)
+            self.total[chunk] += gradients[chunk].to(torch.int64)
 
     def mean_over_workers(self, world: World, out: Tensor, num_images: int) -> None:
         """Write total x 2^-40 / num_images: one rounding to fp32, one exact scaling, one division.
 
-        Each worker adds and converts one piece; the pieces are exchanged as fp32, half as many bytes.
+        Each worker adds and converts one piece of each chunk; the pieces are joined as fp32, so that a worker
+        sends 12 bytes for each parameter where an all_reduce sends 16 (all times (size - 1) / size).
         """
-        piece = world.sum_piece(self.total)
-        mean = out if world.size == 1 else torch.empty(len(piece), dtype=out.dtype, device=out.device)
-        mean.copy_(piece).mul_(2.0**-GRADIENT_FRACTION_BITS).div_(num_images)
-        if world.size > 1:
-            # The total has done its work; its memory takes the joined pieces.
-            joined = self.total.view(out.dtype)[: len(self.total)]
-            world.join_pieces(mean, joined)
+        chunk_elements = _EXCHANGED_ELEMENTS // world.size * world.size
+        for start in range(0, len(out), chunk_elements):
+            chunk = slice(start, start + chunk_elements)
+            if world.size == 1:
+                _write_mean(self.total[chunk], out[chunk], num_images)
+            else:
+                self._exchange(self.total[chunk], world, out[chunk], num_images)
+
+    def _exchange(self, total: Tensor, world: World, out: Tensor, num_images: int) -> None:
+        """The same for one chunk of several workers."""
+        # Zeros make the pieces of the last chunk equally long.
+        padding = -len(total) % world.size
+        padded = nn.functional.pad(total, (0, padding)) if padding else total
+        if len(self._scratch) < len(padded):
+            self._scratch = torch.empty_like(padded)
+        piece = world.sum_piece(padded, self._scratch[: len(padded)])
+        mean = _write_mean(piece, out.new_empty(len(piece)), num_images)
+        joined = out.new_empty(len(padded)) if padding else out
+        world.join_pieces(mean, joined)
+        if padding:
             out.copy_(joined[: len(out)])
+
+
+def _write_mean(total: Tensor, out: Tensor, num_images: int) -> Tensor:
+    return out.copy_(total).mul_(2.0**-GRADIENT_FRACTION_BITS).div_(num_images)
 
 
 class StatisticalSum:
@@ -106,9 +126,9 @@ class StatisticalSum:
 
 
 def build_gradient_sum(
-    reduction: str, num_elements: int, device: torch.device, *, max_micro_batches: int, num_workers: int
+    reduction: str, num_elements: int, device: torch.device, max_micro_batches: int
 ) -> GradientSum:
     """The sum that the spec's `reduction` names: `exact` or `statistical`."""
     if reduction == "exact":
-        return ExactSum(num_elements, device, max_micro_batches=max_micro_batches, num_workers=num_workers)
+        return ExactSum(num_elements, device, max_micro_batches)
     return StatisticalSum(num_elements, device)

@@ -71,11 +71,7 @@ class StepEngine:
         self._world = world
         self._device = state.ema.device
         self._sum = build_gradient_sum(
-            settings.reduction,
-            len(state.ema),
-            self._device,
-            max_micro_batches=plan.num_micro_batches,
-            num_workers=world.size,
+            settings.reduction, len(state.ema), self._device, plan.num_micro_batches
         )
 
     def run(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepResult:

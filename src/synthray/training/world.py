@@ -34,28 +34,25 @@ class World:
             if on_device is not tensor:
                 tensor.copy_(on_device)
 
-    def sum_piece(self, tensor: Tensor) -> Tensor:
+    def sum_piece(self, tensor: Tensor, scratch: Tensor) -> Tensor:
         """The sum over all workers of one of `size` equal pieces of an int64 `tensor`: that of this rank.
 
-        The pieces lie in the order of ranks. Each worker sends (size - 1) / size of the tensor.
+        The pieces lie in the order of ranks. Each worker sends (size - 1) / size of the tensor. The result
+        lies in `scratch`, which is as long as the tensor.
         """
-        if self.size == 1:
-            return tensor
+        pieces = scratch.view(self.size, -1)
         if self.device.type == "cuda":
-            piece = tensor.new_empty(len(tensor) // self.size)
-            torch.distributed.reduce_scatter_tensor(piece, tensor)
-            return piece
-        # gloo's reduce_scatter sends all that its all_reduce sends (measured), twice as much as this.
-        theirs = torch.empty_like(tensor)
-        torch.distributed.all_to_all_single(theirs, tensor)
-        return theirs.view(self.size, -1).sum(0)
+            torch.distributed.reduce_scatter_tensor(pieces[0], tensor)
+        else:
+            # gloo's reduce_scatter sends all that its all_reduce does (measured), twice as much as this.
+            torch.distributed.all_to_all_single(scratch, tensor)
+            for other in pieces[1:]:
+                pieces[0] += other
+        return pieces[0]
 
     def join_pieces(self, piece: Tensor, joined: Tensor) -> None:
         """Fill `joined` with the `piece` of every worker, in the order of ranks."""
-        if self.size > 1:
-            torch.distributed.all_gather_into_tensor(joined, piece)
-        else:
-            joined.copy_(piece)
+        torch.distributed.all_gather_into_tensor(joined, piece)
 
     def copy_from_first(self, tensor: Tensor) -> None:
         """Replace `tensor` by the first worker's."""

@@ -15,7 +15,7 @@ ALONE = World(0, 1, CPU)
 
 
 def exact_sum(num_elements: int, max_micro_batches: int) -> ExactSum:
-    return ExactSum(num_elements, CPU, max_micro_batches=max_micro_batches, num_workers=1)
+    return ExactSum(num_elements, CPU, max_micro_batches)
 
 
 def mean_of(exact: ExactSum, num_images: int) -> Tensor:
@@ -50,7 +50,7 @@ def test_any_grouping_in_any_order_gives_the_same_bits(seed: int, groups: list[i
 
 def test_the_mean_is_that_of_fp64_to_a_single_rounding() -> None:
     gradients = [torch.randn(1000, generator=torch.Generator().manual_seed(i)) for i in range(16)]
-    exact = exact_sum(1000, max_micro_batches=16)
+    exact = exact_sum(1000, 16)
     for gradient in gradients:
         exact.add(gradient.clone(), 1.0)
     reference = np.sum([gradient.double().numpy() for gradient in gradients], axis=0) / 64

@@ -58,12 +58,12 @@ def make_batches(num_images: int, seed: int) -> list[TrainingBatch]:
     generator = torch.Generator().manual_seed(seed)
     return [
         TrainingBatch(
-            images=torch.rand(MICRO_BATCH_SIZE, 1, SIZE_PX, SIZE_PX, generator=generator) * 2 - 1,
-            noise=torch.randn(MICRO_BATCH_SIZE, 1, SIZE_PX, SIZE_PX, generator=generator),
-            timesteps=torch.randint(0, NUM_TIMESTEPS, (MICRO_BATCH_SIZE,), generator=generator),
-            weights=(torch.arange(start, start + MICRO_BATCH_SIZE) < num_images).float(),
-            positions=tuple(range(start, min(start + MICRO_BATCH_SIZE, num_images))),
-            bad_samples=(),
+            torch.rand(MICRO_BATCH_SIZE, 1, SIZE_PX, SIZE_PX, generator=generator) * 2 - 1,
+            torch.randn(MICRO_BATCH_SIZE, 1, SIZE_PX, SIZE_PX, generator=generator),
+            torch.randint(0, NUM_TIMESTEPS, (MICRO_BATCH_SIZE,), generator=generator),
+            (torch.arange(start, start + MICRO_BATCH_SIZE) < num_images).float(),
+            tuple(range(start, min(start + MICRO_BATCH_SIZE, num_images))),
+            (),
         )
         for start in range(0, num_images, MICRO_BATCH_SIZE)
     ]
@@ -157,9 +157,9 @@ def test_gradients_that_nobody_can_use_are_not_exchanged(run_settings: RunSettin
     exchanges: list[int] = []
 
     class CountingWorld(ThreadWorld):
-        def sum_piece(self, tensor: Tensor) -> Tensor:
+        def sum_piece(self, tensor: Tensor, scratch: Tensor) -> Tensor:
             exchanges.append(self.rank)
-            return super().sum_piece(tensor)
+            return super().sum_piece(tensor, scratch)
 
     chosen = replace(run_settings, precision="fp16")
     scale = LossScale(2.0**24, 0, dynamic=True)
