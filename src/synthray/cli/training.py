@@ -46,6 +46,10 @@ def train(
         float,
         typer.Option(min=1, metavar="SECONDS", help="Replace workers that get on no more; at least 5 steps."),
     ] = 30.0,
+    ray_address: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Train on this Ray cluster, one worker on each of its nodes."),
+    ] = "",
     without_ray: Annotated[
         bool, typer.Option("--without-ray", help="Workers are plain processes of this machine.")
     ] = False,
@@ -79,12 +83,15 @@ def train(
         options = DriverOptions(
             namespace=run.metadata.namespace,
             num_workers=num_workers,
+            min_workers=run.spec.workers.min_replicas if ray_address else 1,
             backoff_limit=run.spec.backoff_limit,
             quiet_limit_seconds=hang_after,
             metrics_host="127.0.0.1",
             metrics_port=metrics_port,
             show=display.show,
-            open_platform=_choose_platform(resolved.settings.device, max_workers, without_ray=without_ray),
+            open_platform=_choose_platform(
+                resolved.settings.device, max_workers, ray_address=ray_address, without_ray=without_ray
+            ),
         )
         end = drive(resolved.settings, preflight, options)
     if json:
@@ -94,8 +101,12 @@ def train(
     return EXIT_INTERRUPTED if end.verdict is Verdict.STOPPED else 0
 
 
-def _choose_platform(device: str, max_workers: int, *, without_ray: bool) -> "OpenPlatform":
+def _choose_platform(device: str, max_workers: int, *, ray_address: str, without_ray: bool) -> "OpenPlatform":
     """What the workers stand on; Ray is imported only where it is wanted."""
+    if ray_address:
+        from synthray.training.ray_cluster import attached_ray_platform
+
+        return partial(attached_ray_platform, address=ray_address, use_gpu=device == "cuda")
     if without_ray:
         from synthray.training.crew import process_platform
 

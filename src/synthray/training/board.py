@@ -45,6 +45,8 @@ class Note:
     """All that a supervisor knows at the moment."""
 
     node: str
+    place: str = ""
+    """What the platform calls the node."""
     actor: Any = None  # the handle by which Ray ends a supervisor that doesn't answer; Ray publishes no type
     attempt: int = 0
     process_id: int = 0
@@ -99,6 +101,7 @@ class _Entry:
 @dataclass
 class _Page:
     orders: Orders = field(default_factory=Orders)
+    controller: Any = None
     group: str = ""
     left_groups: set[str] = field(default_factory=set)
     entries: dict[int, _Entry] = field(default_factory=dict)
@@ -132,6 +135,16 @@ class RunBoard:
         """Leave orders; they stand until the next ones."""
         with self._lock:
             self._pages.setdefault(crew, _Page()).orders = orders
+
+    def introduce(self, crew: int, controller: Any) -> None:
+        """Keep the handle of whoever controls a crew."""
+        with self._lock:
+            self._pages.setdefault(crew, _Page()).controller = controller
+
+    def controller(self, crew: int) -> Any:
+        """The handle of whoever controls a crew; None before the introduction."""
+        with self._lock:
+            return self._pages.get(crew, _Page()).controller
 
     def posting(self, crew: int) -> Posting:
         """The newest notes, with their ages by this board's clock."""

@@ -7,7 +7,7 @@ file holds what the driver needs of any platform, and the platform that needs no
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -53,6 +53,12 @@ class Platform(Protocol):
     def places(self) -> int | None:
         """How many workers there is room for now; None where only the wish counts."""
 
+    def leaving_seconds(self, places: Set[str]) -> float | None:
+        """Seconds until the first of these places is gone; None while none of them is given up."""
+
+    def has_room_for_relief(self) -> bool:
+        """Whether a crew can come up while another one works."""
+
     def logs(self) -> str:
         """Where the workers' logs are, for people."""
 
@@ -80,6 +86,14 @@ class ProcessPlatform:
     def places(self) -> int | None:
         """As many as wanted."""
         return None
+
+    def leaving_seconds(self, places: Set[str]) -> float | None:  # noqa: ARG002 there is one place
+        """This machine is never given up."""
+        return None
+
+    def has_room_for_relief(self) -> bool:
+        """Processes find room side by side."""
+        return True
 
     def logs(self) -> str:
         """The folder of the workers' logs."""

@@ -55,6 +55,7 @@ class DriverOptions:
 
     namespace: str
     num_workers: int
+    min_workers: int
     backoff_limit: int
     quiet_limit_seconds: float
     metrics_host: str
@@ -186,17 +187,17 @@ class Driver:
         finally:
             self._roster.close()
 
-    def _staff(self) -> Crew | None:
-        return self._roster.staff(
-            plan_workers(self._wanted.count, self._platform.places(), self._wanted.limit)
-        )
+    def _plan_workers(self) -> int:
+        """Workers that can train now; none where fewer than the minimum could."""
+        count = plan_workers(self._wanted.count, self._platform.places(), self._wanted.limit)
+        return count if count >= min(self._options.min_workers, self._wanted.count) else 0
 
     def _wait_for_crew(self) -> Crew | None:
         """The crew for the next segment, as soon as it is there; None if asked to stop meanwhile."""
-        if self._roster.is_relief_ready():
-            self._roster.relieve()
         while not self._stopping.is_set():
-            if (crew := self._staff()) is not None:
+            num_workers = self._plan_workers()
+            self._roster.change(num_workers)
+            if (crew := self._roster.staff(num_workers)) is not None:
                 return crew
             self._watch.set_state("WaitingForWorkers")
             self._show()
@@ -235,8 +236,7 @@ class Driver:
             self._show()
             if end is not None:
                 return end
-            self._staff()
-            if self._stopping.is_set() or self._roster.is_relief_ready():
+            if self._is_change_due():
                 shift.ask_to_stop()
             if self._stopping.is_set():
                 stop_asked_at = stop_asked_at or time.monotonic()
@@ -247,6 +247,12 @@ class Driver:
                 if late or shift.images_reached is None:
                     shift.abort()
             time.sleep(_POLL_SECONDS)
+
+    def _is_change_due(self) -> bool:
+        """Whether the segment should end: somebody says so, or others are to go on with the work."""
+        num_workers = self._plan_workers()
+        self._roster.staff(num_workers)
+        return self._stopping.is_set() or self._roster.is_change_due(num_workers)
 
     def _note(self, attempt: AttemptSettings, end: SegmentEnd, cause: Decision) -> None:
         """Remember what this segment taught, and wait as decided."""

@@ -12,6 +12,7 @@ from synthray.training.worker_task import Ending
 
 _PRESENT_SECONDS = 3.0
 _SILENT_SECONDS = 30.0
+_GONE_SECONDS = 5.0
 _WAITING_FOR_OTHERS = "/training/world.py"
 
 
@@ -44,6 +45,8 @@ def view_segment(posting: Posting, group: str, attempt: int, size: int) -> Segme
         if member.note.attempt == attempt and member.note.ending is not None
     }
     silent = tuple(r for r, member in posting.members.items() if member.age_seconds > _SILENT_SECONDS)
+    if all(member.age_seconds > _GONE_SECONDS for member in posting.members.values()):
+        return SegmentView(True, True, Ending(), "all supervisors were lost", silent)
     rank, end = _find_cause(endings)
     node = posting.members[rank].note.node if rank in posting.members else ""
     return SegmentView(

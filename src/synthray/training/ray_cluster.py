@@ -1,11 +1,13 @@
-"""The platform that stands on Ray: a Ray of this machine for the time of a run.
+"""The platforms that stand on Ray: one of this machine for the time of a run, or a cluster that is there.
 
-Starts and stops Ray, and opens crews on it. No torch here.
+Starts, stops or joins Ray, opens crews on it and sees where there is room for workers. No torch here.
 """
 
 import logging
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +15,12 @@ import ray
 
 from synthray.errors import Reason, Unavailable
 from synthray.training.board import RunBoard
-from synthray.training.ray_worker import RayBoard, RayCrew, RayPost
+from synthray.training.ray_worker import RayBoard, RayCrew, RayLayout, RayPost
 from synthray.training.worker_launch import StandbyAddress
 
 _START_ATTEMPTS = 3
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
+_OBSERVE_SECONDS = 1.0
 _ENVIRONMENT = {
     # Where images of patients are near, nothing reports home.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,6 +34,9 @@ _ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 
+# Half of a place: the crew that is to relieve another comes up beside it, on the same nodes.
+_HALF_A_PLACE = 0.5
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,14 +44,36 @@ _log = logging.getLogger(__name__)
 def local_ray_platform(
     directory: Path, logs: Path, *, max_workers: int, use_gpu: bool
 ) -> Iterator["RayPlatform"]:
-    """A Ray of this machine, on which the run's workers and those that relieve them find room."""
+    """A Ray of this machine, with room for the run's workers and, without GPUs, for their relief."""
     os.environ.update(_ENVIRONMENT)
-    standby_directory = directory / "standby"
     # Imports torch while Ray starts; ends with this process.
-    StandbyAddress(standby_directory, os.getpid()).start()
+    StandbyAddress(directory / "standby", os.getpid()).start()
+    resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
     try:
         _start_ray(2 * max_workers + 1)
-        yield RayPlatform(directory, standby_directory, logs, use_gpu=use_gpu)
+        yield RayPlatform(directory, logs, RayLayout(resources, "PACK"))
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def attached_ray_platform(
+    directory: Path, logs: Path, *, address: str, use_gpu: bool
+) -> Iterator["ClusterRayPlatform"]:
+    """A Ray cluster that is there: one worker on each node that has room and is not drained."""
+    os.environ.update(_ENVIRONMENT)
+    kind = "GPU" if use_gpu else "CPU"
+    try:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise Unavailable(
+                f"no Ray cluster answers at --ray-address {address!r} ({error}); start one with `ray start "
+                "--head`, or leave the option out to train on this machine",
+                reason=Reason.RAY_UNAVAILABLE,
+            ) from error
+        layout = RayLayout({kind: _HALF_A_PLACE}, "STRICT_SPREAD")
+        yield ClusterRayPlatform(directory, logs, layout, kind)
     finally:
         ray.shutdown()
 
@@ -75,29 +103,69 @@ def _start_ray(num_cpus: int) -> None:
 
 
 class RayPlatform:
-    """Opens crews on the Ray that this process is connected to."""
+    """Opens crews on the Ray that this process is connected to; only the wish counts."""
 
-    def __init__(self, directory: Path, standby_directory: Path, logs: Path, *, use_gpu: bool) -> None:
-        self.board = RayBoard(ray.remote(num_cpus=0, max_concurrency=1)(RunBoard).remote())
+    def __init__(self, directory: Path, logs: Path, layout: RayLayout) -> None:
+        self.board = RayBoard(ray.remote(num_cpus=0)(RunBoard).remote())
         self._directory = directory
-        self._standby_directory = standby_directory
         self._logs = logs
-        self._use_gpu = use_gpu
+        self._layout = layout
 
     def open_crew(self, number: int, size: int) -> RayCrew:
         """One `fit()`."""
-        return RayCrew(
-            RayPost(number, self.board, str(self._standby_directory), str(self._logs)),
-            size,
-            resources={"CPU": 1, **({"GPU": 1} if self._use_gpu else {})},
-            use_gpu=self._use_gpu,
-            scratch=self._directory,
-        )
+        post = RayPost(number, self.board, str(self._directory / "standby"), str(self._logs))
+        return RayCrew(post, size, self._layout, scratch=self._directory)
 
     def places(self) -> int | None:
-        """On one machine only the wish counts."""
+        """As many as wanted."""
         return None
+
+    def leaving_seconds(self, places: Set[str]) -> float | None:  # noqa: ARG002 there is one place
+        """This machine is never given up."""
+        return None
+
+    def has_room_for_relief(self) -> bool:
+        """CPUs of one machine are shared; a GPU belongs to one worker."""
+        return "GPU" not in self._layout.resources
 
     def logs(self) -> str:
         """The folder of the workers' logs."""
         return str(self._logs)
+
+
+class ClusterRayPlatform(RayPlatform):
+    """A place is a node that is alive, is not drained, and has the `kind` of resource that workers need."""
+
+    def __init__(self, directory: Path, logs: Path, layout: RayLayout, kind: str) -> None:
+        super().__init__(directory, logs, layout)
+        self._kind = kind
+        self._observed_at = -_OBSERVE_SECONDS
+        self._places = 0
+        self._draining: dict[str, int] = {}
+
+    def places(self) -> int | None:
+        """Nodes for workers, observed once a second."""
+        self._observe()
+        return self._places
+
+    def leaving_seconds(self, places: Set[str]) -> float | None:
+        """Seconds until the first of these nodes is gone, by its drain's deadline; some drains have none."""
+        self._observe()
+        deadlines = [self._draining[place] / 1000 or math.inf for place in places & self._draining.keys()]
+        return min(deadlines) - time.time() if deadlines else None
+
+    def has_room_for_relief(self) -> bool:
+        """A worker reserves half of its place."""
+        return True
+
+    def _observe(self) -> None:
+        if time.monotonic() - self._observed_at < _OBSERVE_SECONDS:
+            return
+        self._observed_at = time.monotonic()
+        # Ray has no public call for this; Ray Train's own watcher asks in the same way.
+        self._draining = ray._private.state.state.get_draining_nodes()
+        self._places = sum(
+            node["NodeID"] not in self._draining
+            for node in ray.nodes()
+            if node["Alive"] and node["Resources"].get(self._kind, 0.0) >= 1.0
+        )

@@ -16,11 +16,14 @@ import ray
 import ray.train
 import ray.train.collective
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from synthray.training.board import Note, Orders, Posting, Seat
 from synthray.training.supervisor import Supervisor
 from synthray.training.worker_launch import StandbyAddress
+
+_FAREWELL_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +43,30 @@ class RayBoard:
         """Leave the driver's orders for a crew."""
         ray.get(self._actor.direct.remote(crew, orders))
 
+    def introduce(self, crew: int, controller: Any) -> None:
+        """Leave the handle of the actor that controls a crew's `fit()`."""
+        ray.get(self._actor.introduce.remote(crew, controller))
+
+    def controller(self, crew: int) -> Any:
+        """The handle of the actor that controls a crew's `fit()`; None before it has started."""
+        return ray.get(self._actor.controller.remote(crew))
+
     def posting(self, crew: int) -> Posting:
         """What the supervisors of a crew left."""
         posting: Posting = ray.get(self._actor.posting.remote(crew))
         return posting
+
+
+class Introduction(ControllerCallback):  # type: ignore[misc]  # Ray publishes no types
+    """Leaves the controller's handle on the board, so that a `fit()` that waits for ever can be ended."""
+
+    def __init__(self, crew: int, board: RayBoard) -> None:
+        self._crew = crew
+        self._board = board
+
+    def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ARG002 the base's signature
+        """Called in the controller's process, before it starts any worker."""
+        self._board.introduce(self._crew, ray.get_runtime_context().current_actor)
 
 
 @dataclass(frozen=True)
@@ -54,6 +77,14 @@ class RayPost:
     board: RayBoard
     standby_directory: str
     log_directory: str
+
+
+@dataclass(frozen=True)
+class RayLayout:
+    """What Ray reserves for a worker, and how it spreads workers over nodes."""
+
+    resources: dict[str, float]
+    placement_strategy: str
 
 
 def supervise(config: dict[str, RayPost]) -> None:
@@ -68,6 +99,7 @@ def supervise(config: dict[str, RayPost]) -> None:
         StandbyAddress(Path(post.standby_directory), os.getppid()),
         logs=Path(post.log_directory),
         host=ray.util.get_node_ip_address(),
+        place=ray.get_runtime_context().get_node_id(),
         actor=ray.get_runtime_context().current_actor,
     ).run()
 
@@ -75,20 +107,24 @@ def supervise(config: dict[str, RayPost]) -> None:
 class RayCrew:
     """One `fit()`, in a thread of its own; Ray Train replaces workers that die."""
 
-    def __init__(
-        self, post: RayPost, size: int, *, resources: dict[str, float], use_gpu: bool, scratch: Path
-    ) -> None:
+    def __init__(self, post: RayPost, size: int, layout: RayLayout, *, scratch: Path) -> None:
         self.number = post.crew
         self.size = size
         self._post = post
         self._trainer = DataParallelTrainer(
             supervise,
             train_loop_config={"post": post},
-            scaling_config=ScalingConfig(num_workers=size, use_gpu=use_gpu, resources_per_worker=resources),
+            scaling_config=ScalingConfig(
+                num_workers=size,
+                use_gpu="GPU" in layout.resources,
+                resources_per_worker=layout.resources,
+                placement_strategy=layout.placement_strategy,
+            ),
             run_config=RunConfig(
                 name=f"crew-{post.crew}",
                 storage_path=str(scratch),
                 failure_config=FailureConfig(max_failures=-1),
+                callbacks=[Introduction(post.crew, post.board)],
             ),
         )
         self._thread = threading.Thread(target=self._fit, name=f"fit-{post.crew}", daemon=True)
@@ -103,8 +139,14 @@ class RayCrew:
         ray.kill(note.actor)
 
     def close(self) -> None:
-        """Dismiss the supervisors; `fit()` ends by itself when they have gone."""
+        """Dismiss the supervisors; `fit()` ends when they have gone, or is ended where there are none."""
         self._post.board.direct(self.number, Orders(dismissed=True))
+        threading.Thread(target=self._see_off, name=f"close-{self.number}", daemon=True).start()
+
+    def _see_off(self) -> None:
+        self._thread.join(_FAREWELL_SECONDS)
+        if self._thread.is_alive() and (controller := self._post.board.controller(self.number)) is not None:
+            ray.kill(controller)
 
     def _fit(self) -> None:
         try:

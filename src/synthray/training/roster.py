@@ -1,11 +1,14 @@
 """The crew at work and the one that is to relieve it.
 
-A change of the number of workers is prepared beside training: the new crew comes up while the old one goes
-on, and only when it is there does training stop, at a step's end, for as long as a fork and a state take.
+A change of the number of workers, or of the nodes that they are on, is prepared beside training: the new crew
+comes up while the old one goes on, and only when it is there does training stop, at a step's end, for as long
+as a fork and a state take.
 """
 
 from synthray.training.crew import Crew, Platform
 from synthray.training.observation import is_ready
+
+_LEAVING_SECONDS = 20.0
 
 
 class Roster:
@@ -17,40 +20,44 @@ class Roster:
         self._working: Crew | None = None
         self._relief: Crew | None = None
 
-    @property
-    def working(self) -> Crew | None:
-        """The crew that works or is to work next."""
-        return self._working
-
     def staff(self, size: int) -> Crew | None:
         """Bring up what is wanted; the crew that can begin a segment now, None while there is none.
 
-        While the wanted crew is not there yet, an older one of another size goes on.
+        While the wanted crew is not there yet, an older one goes on. A size of 0 brings up nothing.
         """
         if self._working is not None and not self._working.is_alive():
             self._dismiss_working()
-        if self._working is None:
+        if size == 0:
+            self._dismiss_relief()
+        elif self._working is None:
             self._working, self._relief = self._relief or self._open(size), None
-        if self._working.size == size:
-            self._drop_relief()
-        elif self._relief is None or self._relief.size != size or not self._relief.is_alive():
-            self._drop_relief()
+        elif self._is_right(self._working, size) or not self._platform.has_room_for_relief():
+            self._dismiss_relief()
+        elif self._relief is None or not self._relief.is_alive() or not self._is_right(self._relief, size):
+            self._dismiss_relief()
             self._relief = self._open(size)
-        return self._working if self._is_ready(self._working) else None
+        return self._working if self._working is not None and self._is_ready(self._working) else None
 
-    def is_relief_ready(self) -> bool:
-        """Whether a crew of the wanted size stands ready to take over."""
-        return self._relief is not None and self._is_ready(self._relief)
+    def is_change_due(self, size: int) -> bool:
+        """Whether the working crew should stop: its relief is ready, or it can't wait for one."""
+        if self._working is None or size == 0 or self._is_right(self._working, size):
+            return False
+        if self._relief is None:
+            return not self._platform.has_room_for_relief()
+        leaving_seconds = self._leaving_seconds(self._working)
+        return self._is_ready(self._relief) or (
+            leaving_seconds is not None and leaving_seconds < _LEAVING_SECONDS
+        )
 
-    def relieve(self) -> None:
-        """Let the relief take over; for between two segments."""
-        if self._relief is not None:
+    def change(self, size: int) -> None:
+        """Let the relief take over if the change is due; for between two segments."""
+        if self.is_change_due(size):
             self._dismiss_working()
             self._working, self._relief = self._relief, None
 
     def close(self) -> None:
         """Dismiss everybody."""
-        self._drop_relief()
+        self._dismiss_relief()
         self._dismiss_working()
 
     def _open(self, size: int) -> Crew:
@@ -60,12 +67,19 @@ class Roster:
     def _is_ready(self, crew: Crew) -> bool:
         return crew.is_alive() and is_ready(self._platform.board.posting(crew.number), crew.size)
 
+    def _is_right(self, crew: Crew, size: int) -> bool:
+        return crew.size == size and self._leaving_seconds(crew) is None
+
+    def _leaving_seconds(self, crew: Crew) -> float | None:
+        members = self._platform.board.posting(crew.number).members.values()
+        return self._platform.leaving_seconds({member.note.place for member in members})
+
     def _dismiss_working(self) -> None:
         if self._working is not None:
             self._working.close()
             self._working = None
 
-    def _drop_relief(self) -> None:
+    def _dismiss_relief(self) -> None:
         if self._relief is not None:
             self._relief.close()
             self._relief = None

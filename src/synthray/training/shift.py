@@ -100,7 +100,9 @@ class Shift:
 
     def _watch_for_hang(self, posting: Posting, now: float) -> None:
         if not find_stuck(
-            posting, median_step_seconds=self._pace.median_seconds, quiet_limit_seconds=self._quiet_limit_seconds
+            posting,
+            median_step_seconds=self._pace.median_seconds,
+            quiet_limit_seconds=self._quiet_limit_seconds,
         ):
             self._stuck_at = None
             return

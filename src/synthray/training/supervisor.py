@@ -30,6 +30,7 @@ class Supervisor:
         *,
         logs: Path,
         host: str,
+        place: str = "",
         actor: Any = None,
     ) -> None:
         self._seat = seat
@@ -39,7 +40,7 @@ class Supervisor:
         self._host = host
         self._process: WorkerProcess | None = None
         self._wishes = Wishes()
-        self._note = Note(node=os.environ.get("NODE_NAME") or socket.gethostname(), actor=actor)
+        self._note = Note(node=os.environ.get("NODE_NAME") or socket.gethostname(), place=place, actor=actor)
 
     def run(self) -> None:
         """Start, watch and end worker processes as the orders say."""
@@ -60,6 +61,7 @@ class Supervisor:
             meets_here = self._seat.rank == 0 and self._seat.size > 1
             self._note = Note(
                 node=self._note.node,
+                place=self._note.place,
                 actor=self._note.actor,
                 attempt=attempt,
                 address=_offer_address(self._host) if meets_here else "",

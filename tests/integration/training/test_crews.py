@@ -44,6 +44,14 @@ def go_on(training: Training, images: int = 60) -> None:
     training.wait_for(lambda progress: progress["images_seen"] >= seen + images)
 
 
+def wait_for_attempt(training: Training, number: int) -> None:
+    training.wait_for(lambda progress: progress["attempt"] >= number)
+
+
+def wait_for_workers(training: Training, count: int) -> None:
+    training.wait_for(lambda progress: len(progress["workers"]["ranks"]) == count)
+
+
 def signal_worker(training: Training, rank: int, number: signal.Signals) -> int:
     progress = training.wait_for(lambda progress: len(progress["workers"]["ranks"]) > rank)
     os.kill(progress["workers"]["ranks"][rank]["process_id"], number)
@@ -60,7 +68,7 @@ def test_lost_and_hung_workers_and_a_lost_driver_change_nothing(
         go_on(training)
         for rank, number in ((1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)):
             attempt = signal_worker(training, rank, number)
-            training.wait_for(lambda progress, attempt=attempt: progress["attempt"] > attempt)
+            wait_for_attempt(training, attempt + 1)
             go_on(training)
         assert "worker 1" in training.log
         assert "(the process is stopped (SIGSTOP))" in training.log
@@ -80,10 +88,10 @@ def test_notice_and_a_change_of_the_number_of_workers_redo_no_step_and_change_no
         for count in (3, 1, 2):
             scale = [SYNTHRAY, "scale", str(resized.file), "--workers", str(count)]
             subprocess.run([*scale, "--metrics-port", str(free_port)], check=True, timeout=30)
-            training.wait_for(lambda progress, count=count: len(progress["workers"]["ranks"]) == count)
+            wait_for_workers(training, count)
             go_on(training)
         attempt = signal_worker(training, 1, signal.SIGTERM)
-        training.wait_for(lambda progress: progress["attempt"] > attempt)
+        wait_for_attempt(training, attempt + 1)
         go_on(training)
         redone = training.wait_for(lambda progress: True)["goodput"]["redone_images"]
         assert training.wait() == 0, training.log
