@@ -93,7 +93,7 @@ def test_notice_and_a_change_of_the_number_of_workers_redo_no_step_and_change_no
         attempt = signal_worker(training, 1, signal.SIGTERM)
         wait_for_attempt(training, attempt + 1)
         go_on(training)
-        redone = training.wait_for(lambda progress: True)["goodput"]["redone_images"]
+        redone = training.wait_for(lambda _: True)["goodput"]["redone_images"]
         assert training.wait() == 0, training.log
     assert redone == 0
     assert resized.digests() == alone.digests()
@@ -113,7 +113,7 @@ def test_scaling_says_what_is_wrong(new_run: NewRun, free_port: int) -> None:
     assert code == 3
     assert "nothing that trains answers" in message
     with start(run, free_port) as training:
-        training.wait_for(lambda progress: True)
+        training.wait_for(lambda _: True)
         code, message = scale(str(run.file), 99)
         assert code == 2
         assert "workers=99 can't be: send a whole number from 1 to 7" in message

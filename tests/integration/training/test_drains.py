@@ -1,4 +1,4 @@
-"""Nodes of a Ray cluster arrive and leave; a drain redoes no step, and the result is that of a run left alone."""
+"""Nodes of a Ray cluster arrive and leave; a drain redoes no step and changes no bit."""
 
 import signal
 import socket
