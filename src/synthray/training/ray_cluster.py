@@ -6,14 +6,15 @@ Starts, stops or joins Ray, opens crews on it and sees where there is room for w
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import ray
 
-from synthray.errors import Reason, Unavailable
+from synthray.errors import InvalidInput, Reason, Unavailable
 from synthray.training.board import RunBoard
 from synthray.training.ray_worker import RayBoard, RayCrew, RayLayout, RayPost
 from synthray.training.worker_launch import StandbyAddress
@@ -21,6 +22,7 @@ from synthray.training.worker_launch import StandbyAddress
 _START_ATTEMPTS = 3
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _OBSERVE_SECONDS = 1.0
+_KNOCK_SECONDS = 10.0
 _ENVIRONMENT = {
     # Where images of patients are near, nothing reports home.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,11 +51,12 @@ def local_ray_platform(
     # Imports torch while Ray starts; ends with this process.
     StandbyAddress(directory / "standby", os.getpid()).start()
     resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
-    try:
-        _start_ray(2 * max_workers + 1)
-        yield RayPlatform(directory, logs, RayLayout(resources, "PACK"))
-    finally:
-        ray.shutdown()
+    with _talk_to_a_file(logs):
+        try:
+            _start_ray(2 * max_workers + 1)
+            yield RayPlatform(directory, logs, RayLayout(resources, "PACK"))
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -63,19 +66,39 @@ def attached_ray_platform(
     """A Ray cluster that is there: one worker on each node that has room and is not drained."""
     os.environ.update(_ENVIRONMENT)
     kind = "GPU" if use_gpu else "CPU"
-    try:
+    with _talk_to_a_file(logs):
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise Unavailable(
-                f"no Ray cluster answers at --ray-address {address!r} ({error}); start one with `ray start "
-                "--head`, or leave the option out to train on this machine",
-                reason=Reason.RAY_UNAVAILABLE,
-            ) from error
-        layout = RayLayout({kind: _HALF_A_PLACE}, "STRICT_SPREAD")
-        yield ClusterRayPlatform(directory, logs, layout, kind)
-    finally:
-        ray.shutdown()
+            _join_ray(address)
+            layout = RayLayout({kind: _HALF_A_PLACE}, "STRICT_SPREAD")
+            yield ClusterRayPlatform(directory, logs, layout, kind)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _talk_to_a_file(logs: Path) -> Iterator[None]:
+    """Ray prints its news on standard output, which belongs to the command's result."""
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (logs / "ray.log").open("a", buffering=1) as news, redirect_stdout(news):
+        yield
+
+
+def _join_ray(address: str) -> None:
+    """Connect to the cluster; Ray itself would ask a dead address for minutes, so it is knocked at first."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InvalidInput(
+            f"--ray-address {address!r} is no address; give host:port, as `ray start` prints it"
+        )
+    try:
+        socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Unavailable(
+            f"no Ray cluster answers at --ray-address {address} ({error}); start one with `ray start --head`, "
+            "or leave the option out to train on this machine",
+            reason=Reason.RAY_UNAVAILABLE,
+        ) from error
 
 
 def _start_ray(num_cpus: int) -> None:

@@ -54,7 +54,9 @@ def _train(task: WorkerTask, control: "PipeControl") -> Ending:
     except SynthrayError as error:
         logging.getLogger(__name__).exception("the worker gives up")
         return Ending(failure=error)
-    except Exception:  # noqa: BLE001 whatever it is, the supervisor must hear of it
+    except Exception:
+        # Nobody foresaw it: the driver hears of it, and the log keeps it.
+        logging.getLogger(__name__).exception("the worker ends on an error that nobody foresaw")
         return Ending(crash=traceback.format_exc())
     return Ending(outcome=outcome)
 
