@@ -33,9 +33,12 @@ def observe_place(rank: int) -> WorkerPlace:
     return WorkerPlace(rank, os.environ.get("NODE_NAME") or socket.gethostname(), os.getpid())
 
 
-def build_first_report(rank: int, attempt: int, state_name: str) -> SegmentReport:
+def build_first_report(
+    rank: int, attempt: int, state_name: str, *, storage_wait_seconds: float
+) -> SegmentReport:
     """What a worker can say before it knows where its run stands."""
-    return SegmentReport(rank, attempt, state_name, observe_place(rank), SegmentTotals())
+    totals = SegmentTotals(storage_wait_seconds=storage_wait_seconds)
+    return SegmentReport(rank, attempt, state_name, observe_place(rank), totals)
 
 
 class SegmentBooks:

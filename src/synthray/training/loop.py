@@ -65,6 +65,7 @@ class _Loop:
         history = segment.state.ledger.history
         self._books.validation_loss = history[-1].validation_loss if history else None
         self._wait = SharedWait(segment.world, control, self._report)
+        self._wait.storage_wait_seconds = segment.storage_wait_seconds
         self._desk = SaveDesk(segment) if segment.world.rank == 0 else None
 
     def run(self) -> str:
@@ -216,6 +217,8 @@ class _Loop:
         if desk is None:
             return True
         while not (settled := desk.settle_within(ROUND_SECONDS)) and not self._gives_up(desk):
+            if desk.storage_is_away:
+                self._wait.storage_wait_seconds += ROUND_SECONDS
             self._report("WaitingForStorage" if desk.storage_is_away else "Saving")
         self._book_stall(time.perf_counter() - started)
         self._collect_saves()

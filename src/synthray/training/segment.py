@@ -53,6 +53,8 @@ class Segment:
     state: TrainingState
     engine: StepEngine
     noise_source: NoiseSource
+    storage_wait_seconds: float
+    """How long opening it waited for storage that was away."""
 
     @property
     def validation_source(self) -> NoiseSource:
@@ -85,9 +87,12 @@ def open_segment(
     """
     configure_determinism(world.device, settings.threads)
     machine = agree_on_fingerprint(settings, world)
-    wait = SharedWait(
-        world, control, lambda name: control.report(build_first_report(world.rank, attempt.number, name))
-    )
+
+    def report(name: str) -> None:
+        waited = wait.storage_wait_seconds
+        control.report(build_first_report(world.rank, attempt.number, name, storage_wait_seconds=waited))
+
+    wait = SharedWait(world, control, report)
     places = settings.storage
     dataset_store = open_store(places.dataset_uri, places.s3_of_workers)
     dataset = wait.for_storage(lambda: read_dataset(dataset_store))
@@ -135,6 +140,7 @@ def open_segment(
             state=state,
             engine=engine,
             noise_source=noise_source,
+            storage_wait_seconds=wait.storage_wait_seconds,
         )
     finally:
         reader.close()
