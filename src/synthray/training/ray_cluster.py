@@ -95,8 +95,8 @@ def _join_ray(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         raise Unavailable(
-            f"no Ray cluster answers at --ray-address {address} ({error}); start one with `ray start --head`, "
-            "or leave the option out to train on this machine",
+            f"no Ray cluster answers at --ray-address {address} ({error}); start one with `ray start "
+            "--head`, or leave the option out to train on this machine",
             reason=Reason.RAY_UNAVAILABLE,
         ) from error
 
