@@ -54,7 +54,11 @@ def local_ray_platform(
     with _talk_to_a_file(logs):
         try:
             _start_ray(2 * max_workers + 1)
-            yield RayPlatform(directory, logs, RayLayout(resources, "PACK"))
+            platform = RayPlatform(directory, logs, RayLayout(resources, "PACK"))
+            try:
+                yield platform
+            finally:
+                platform.wait_closed()
         finally:
             ray.shutdown()
 
@@ -70,7 +74,11 @@ def attached_ray_platform(
         try:
             _join_ray(address)
             layout = RayLayout({kind: _HALF_A_PLACE}, "STRICT_SPREAD")
-            yield ClusterRayPlatform(directory, logs, layout, kind)
+            platform = ClusterRayPlatform(directory, logs, layout, kind)
+            try:
+                yield platform
+            finally:
+                platform.wait_closed()
         finally:
             ray.shutdown()
 
@@ -133,11 +141,19 @@ class RayPlatform:
         self._directory = directory
         self._logs = logs
         self._layout = layout
+        self._crews: list[RayCrew] = []
 
     def open_crew(self, number: int, size: int) -> RayCrew:
         """One `fit()`."""
         post = RayPost(number, self.board, str(self._directory / "standby"), str(self._logs))
-        return RayCrew(post, size, self._layout, scratch=self._directory)
+        crew = RayCrew(post, size, self._layout, scratch=self._directory)
+        self._crews.append(crew)
+        return crew
+
+    def wait_closed(self) -> None:
+        """Wait until the crews that were closed have gone."""
+        for crew in self._crews:
+            crew.wait_closed()
 
     def places(self) -> int | None:
         """As many as wanted."""

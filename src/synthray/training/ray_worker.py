@@ -23,7 +23,7 @@ from synthray.training.board import Note, Orders, Posting, Seat
 from synthray.training.supervisor import Supervisor
 from synthray.training.worker_launch import StandbyAddress
 
-_FAREWELL_SECONDS = 15.0
+_FAREWELL_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class RayCrew:
         self.number = post.crew
         self.size = size
         self._post = post
+        self._closing: threading.Thread | None = None
         self._trainer = DataParallelTrainer(
             supervise,
             train_loop_config={"post": post},
@@ -141,12 +142,19 @@ class RayCrew:
     def close(self) -> None:
         """Dismiss the supervisors; `fit()` ends when they have gone, or is ended where there are none."""
         self._post.board.direct(self.number, Orders(dismissed=True))
-        threading.Thread(target=self._see_off, name=f"close-{self.number}", daemon=True).start()
+        self._closing = threading.Thread(target=self._see_off, name=f"close-{self.number}", daemon=True)
+        self._closing.start()
+
+    def wait_closed(self) -> None:
+        """Wait until `fit()` is over: whoever calls Ray after its shutdown is ended by it."""
+        if self._closing is not None:
+            self._closing.join()
 
     def _see_off(self) -> None:
         self._thread.join(_FAREWELL_SECONDS)
         if self._thread.is_alive() and (controller := self._post.board.controller(self.number)) is not None:
             ray.kill(controller)
+            self._thread.join(_FAREWELL_SECONDS)
 
     def _fit(self) -> None:
         try:
