@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NON_FINITE_LOSS = "NonFiniteLoss"
     GRADIENT_OUT_OF_RANGE = "GradientOutOfRange"
     MIXED_FINGERPRINTS = "MixedFingerprints"
+    PRECISION_UNSUPPORTED = "PrecisionUnsupported"
     OUT_OF_MEMORY = "OutOfMemory"
     REPEATED_DEATHS = "RepeatedDeaths"
     WORKER_LOST = "WorkerLost"

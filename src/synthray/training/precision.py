@@ -8,6 +8,8 @@ This module must not import torch, so that the driver can resolve `precision: au
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from synthray.errors import InvalidInput, Reason
+
 Precision = Literal["fp32", "fp16", "bf16"]
 
 INITIAL_SCALE = 2.0**14
@@ -57,3 +59,26 @@ def resolve_precision(requested: str, compute_capability: tuple[int, int] | None
     if requested == "bf16" or compute_capability is None or compute_capability >= (8, 0):
         return "bf16"
     return "fp16"
+
+
+def keep_precision(pinned: Precision, compute_capability: tuple[int, int] | None) -> Precision:
+    """What `auto` stays in a run whose first attempt resolved it to `pinned`.
+
+    Raises InvalidInput for a device without it: other precision is another result.
+    """
+    capable = pinned == "fp32" or (
+        compute_capability is not None and (pinned == "fp16" or compute_capability >= (8, 0))
+    )
+    if not capable:
+        here = (
+            "has no GPU"
+            if compute_capability is None
+            else f"has a GPU of compute capability {'.'.join(map(str, compute_capability))}"
+        )
+        raise InvalidInput(
+            f"spec.optimization.precision=auto is {pinned} in this run, as its first attempt resolved it, "
+            f"and this machine {here}, where that is very slow; go on with GPUs like the first ones, insist with "
+            f"--set spec.optimization.precision={pinned}, or begin another run with another checkpoints.uri",
+            reason=Reason.PRECISION_UNSUPPORTED,
+        )
+    return pinned

@@ -13,9 +13,11 @@ from pathlib import Path
 from synthray.api.digests import config_digest
 from synthray.api.quantities import parse_quantity
 from synthray.api.v1alpha1 import TrainingRun, TrainingRunSpec, resolve_architecture
-from synthray.storage import s3_settings_from_environment
+from synthray.checkpoints.identity import read_identity
+from synthray.errors import InvalidInput
+from synthray.storage import open_store, s3_settings_from_environment
 from synthray.training.learning_rate import LearningRateSchedule
-from synthray.training.precision import resolve_precision
+from synthray.training.precision import Precision, keep_precision, resolve_precision
 from synthray.training.settings import (
     DiffusionSettings,
     KeepSettings,
@@ -52,13 +54,24 @@ def resolve_run(
     cache_directory: Path,
     compute_capability: tuple[int, int] | None,
 ) -> ResolvedRun:
-    """Settle what the spec leaves open: precision, device, storage; raises InvalidInput for what can't be."""
+    """Settle what the spec leaves open: precision, device, storage.
+
+    `precision: auto` is resolved once, by a run's first attempt; the later ones keep it. Raises InvalidInput
+    for what can't be, Unavailable if the checkpoints' store doesn't say what `auto` was.
+    """
     spec = run.spec
     device = "cuda" if spec.workers.gpu is not None and compute_capability is not None else "cpu"
-    precision = resolve_precision(
-        spec.optimization.precision, compute_capability if device == "cuda" else None
-    )
+    capability = compute_capability if device == "cuda" else None
+    storage = _storage(spec, environ, cache_directory)
+    precision = resolve_precision(spec.optimization.precision, capability)
     notices = []
+    pinned = _observe_pinned_precision(storage) if spec.optimization.precision == "auto" else None
+    if pinned is not None and pinned != precision:
+        notices.append(
+            f"spec.optimization.precision=auto stays {pinned}, as the run's first attempt resolved it; on "
+            f"this machine alone it would be {precision}"
+        )
+        precision = keep_precision(pinned, capability)
     if spec.workers.gpu is not None and device == "cpu":
         notices.append(
             f"spec.workers.gpu ({spec.workers.gpu.product}) is ignored: this machine has no NVIDIA GPU, "
@@ -92,11 +105,20 @@ def resolve_run(
             spec.checkpoints.keep.best,
         ),
         max_work_at_risk_seconds=spec.checkpoints.max_work_at_risk_seconds,
-        storage=_storage(spec, environ, cache_directory),
+        storage=storage,
         config_digest=digest.digest,
         config=digest.fields,
     )
     return ResolvedRun(settings, tuple(notices))
+
+
+def _observe_pinned_precision(storage: StorageSettings) -> Precision | None:
+    """What the run's first attempt made of `auto`; None before it, or where only preflight can say more."""
+    try:
+        identity = read_identity(open_store(storage.checkpoints_uri, storage.s3))
+    except InvalidInput:
+        return None
+    return identity.config.get("optimization.precision") if identity else None
 
 
 def _optimizer(spec: TrainingRunSpec) -> OptimizerSettings:

@@ -2,12 +2,15 @@
 
 import pytest
 
+from synthray.errors import InvalidInput
 from synthray.training.precision import (
     GROWTH_INTERVAL_STEPS,
     INITIAL_SCALE,
+    Precision,
     after_good_step,
     after_overflow,
     initial_loss_scale,
+    keep_precision,
     resolve_precision,
 )
 
@@ -54,3 +57,31 @@ def test_auto_is_what_the_device_does_best(
     requested: str, capability: tuple[int, int] | None, expected: str
 ) -> None:
     assert resolve_precision(requested, capability) == expected
+
+
+@pytest.mark.parametrize(
+    ("pinned", "capability"),
+    [("fp32", None), ("fp32", (9, 0)), ("fp16", (7, 5)), ("fp16", (9, 0)), ("bf16", (8, 0))],
+)
+def test_a_run_keeps_what_auto_was_at_first(pinned: Precision, capability: tuple[int, int] | None) -> None:
+    assert keep_precision(pinned, capability) == pinned
+
+
+@pytest.mark.parametrize(
+    ("pinned", "capability", "here"),
+    [
+        ("fp16", None, "this machine has no GPU"),
+        ("bf16", None, "this machine has no GPU"),
+        ("bf16", (7, 5), "this machine has a GPU of compute capability 7.5"),
+    ],
+)
+def test_a_device_without_it_is_refused_with_the_way_out(
+    pinned: Precision, capability: tuple[int, int] | None, here: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        keep_precision(pinned, capability)
+    assert refused.value.message == (
+        f"spec.optimization.precision=auto is {pinned} in this run, as its first attempt resolved it, and "
+        f"{here}, where that is very slow; go on with GPUs like the first ones, insist with "
+        f"--set spec.optimization.precision={pinned}, or begin another run with another checkpoints.uri"
+    )
