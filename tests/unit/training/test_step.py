@@ -119,7 +119,7 @@ def take_step(
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_partition_in_any_order_over_any_workers_gives_the_same_bits(
     run_settings: RunSettings, device: str, data: st.DataObject
