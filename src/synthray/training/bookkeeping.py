@@ -36,8 +36,8 @@ def observe_place(rank: int) -> WorkerPlace:
 def build_first_report(
     rank: int, attempt: int, state_name: str, *, storage_wait_seconds: float
 ) -> SegmentReport:
-    """What a worker can say before it knows where its run stands."""
-    totals = SegmentTotals(storage_wait_seconds=storage_wait_seconds)
+    """What a worker can say before it knows where its run stands; all wait together, so the first counts."""
+    totals = SegmentTotals(storage_wait_seconds=0.0 if rank else storage_wait_seconds)
     return SegmentReport(rank, attempt, state_name, observe_place(rank), totals)
 
 

@@ -78,7 +78,8 @@ def keep_precision(pinned: Precision, compute_capability: tuple[int, int] | None
         raise InvalidInput(
             f"spec.optimization.precision=auto is {pinned} in this run, as its first attempt resolved it, "
             f"and this machine {here}, where that is very slow; go on with GPUs like the first ones, insist "
-            f"with --set spec.optimization.precision={pinned}, or begin another run with another checkpoints.uri",
+            f"with --set spec.optimization.precision={pinned}, or begin another run with another "
+            "checkpoints.uri",
             reason=Reason.PRECISION_UNSUPPORTED,
         )
     return pinned
