@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import UNet2DModel
+from run_contexts import build_context, build_identity
 from safetensors.torch import save
 
 from synthray.checkpoints.attempts import begin_attempt
 from synthray.checkpoints.commit import Committer
-from synthray.checkpoints.identity import RunIdentity, claim_prefix
-from synthray.checkpoints.requests import RunContext, SaveRequest
+from synthray.checkpoints.identity import claim_prefix
+from synthray.checkpoints.requests import SaveRequest
 from synthray.diffusion.export import diffusers_files
 from synthray.diffusion.schedule import NoiseSchedule, build_schedule
 from synthray.storage import ObjectStore, S3Settings
@@ -40,8 +41,7 @@ class CommittedRun:
         self.settings = settings
         self.schedule: NoiseSchedule = build_schedule("shifted_cosine", 16, zero_terminal_snr=True)
         self.prediction_type = "v_prediction"
-        identity = RunIdentity(run="tiny", config_digest="c" * 64, config={}, dataset_digest="d" * 64)
-        claim_prefix(self.store, identity)
+        claim_prefix(self.store, build_identity("tiny"))
 
     def unet(self, images_seen: int, weights: str) -> UNet2DModel:
         return build_tiny_unet(images_seen * 2 + (weights == "raw"))
@@ -58,17 +58,8 @@ class CommittedRun:
         """Begin an attempt that saves once; returns the checkpoint's name."""
         attempt = begin_attempt(self.store, "test", resumes_from)
         raw, ema = self.unet(images_seen, "raw"), self.unet(images_seen, "ema")
-        context = RunContext(
-            run="tiny",
-            attempt=attempt.number,
-            nonce=attempt.nonce,
-            resumes_from=resumes_from,
-            rng_key="0",
-            config_digest="c" * 64,
-            config={},
-            dataset_digest="d" * 64,
-            fingerprint={"device": "cpu"},
-            model_files=diffusers_files(ema, self.schedule, self.prediction_type),
+        context = build_context(
+            attempt, "tiny", model_files=diffusers_files(ema, self.schedule, self.prediction_type)
         )
         request = SaveRequest(
             images_seen=images_seen,

@@ -7,7 +7,7 @@ other attempt writes to, a manifest is created last and never replaced, the mode
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,7 +26,7 @@ from synthray.checkpoints.names import (
     state_directory,
 )
 from synthray.checkpoints.requests import CommitReport, RunContext, SaveRequest
-from synthray.errors import Reason, RunFailed, VerificationFailed
+from synthray.errors import Reason, RunFailed, SynthrayError, Unavailable, VerificationFailed
 from synthray.storage import ObjectExists, ObjectStore
 
 Content = Mapping[str, bytes | memoryview]
@@ -68,9 +68,7 @@ class Committer:
         model, state = self._prepare(tensors, request, parent)
         hashed = time.monotonic()
         todo = [one for one in (model, state) if one is not None and not self._is_committed(one)]
-        for prepared in todo:
-            for path, data in prepared.content.items():
-                self._store.write(prepared.directory + path, data)
+        self._upload(todo)
         uploaded = time.monotonic()
         check_not_fenced(self._store, self._context.attempt)
         for prepared in todo:
@@ -83,6 +81,18 @@ class Committer:
             commit_seconds=time.monotonic() - uploaded,
             uploaded_bytes=sum(prepared.manifest.size_bytes for prepared in todo),
         )
+
+    def _upload(self, todo: Iterable[_Prepared]) -> None:
+        try:
+            for prepared in todo:
+                for path, data in prepared.content.items():
+                    self._store.write(prepared.directory + path, data)
+        except Unavailable:
+            raise
+        except SynthrayError:
+            # A newer attempt sweeps what this one has under way: then that is what is wrong.
+            check_not_fenced(self._store, self._context.attempt)
+            raise
 
     def _prepare(
         self, tensors: Mapping[str, memoryview], request: SaveRequest, parent: str | None

@@ -1,12 +1,11 @@
-"""What lies under a run's prefix, and what is wrong with it as far as listing and manifests can tell."""
+"""What lies under a run's prefix, as far as listing and the attempts can tell."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
-from synthray.checkpoints.attempts import AttemptRecord
-from synthray.checkpoints.documents import DamagedDocument, read_document
-from synthray.checkpoints.manifest import Kind, Manifest, Part, parse_manifest
+from synthray.checkpoints.attempts import Attempt, newest_record, read_attempts
+from synthray.checkpoints.chain import accepted_checkpoints
+from synthray.checkpoints.manifest import Kind
 from synthray.checkpoints.names import (
     MANIFEST_FILE,
     MODELS_PREFIX,
@@ -15,11 +14,7 @@ from synthray.checkpoints.names import (
     model_directory,
     state_directory,
 )
-from synthray.errors import NotFound
-from synthray.storage import ByteRange, ObjectStore
-
-_CHUNK_BYTES = 16 * 2**20
-_CHUNKS_AT_ONCE = 4
+from synthray.storage import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class CheckpointDirectory:
 
     @property
     def has_manifest(self) -> bool:
-        """Whether something was committed here; else it is an upload under way or left behind."""
+        """Whether the object is there that commits it."""
         return MANIFEST_FILE in self.sizes_bytes
 
     @property
@@ -49,22 +44,19 @@ class CheckpointDirectory:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A committed directory, examined: sound if there is a manifest and no problem."""
+class Observation:
+    """All directories of a kind, each list in the order of training, and the attempts behind them.
 
-    directory: CheckpointDirectory
-    manifest: Manifest | None
-    problems: tuple[str, ...]
+    `accepted` lie on the chain of resume points and `ignored` off it; `unfinished` were never committed:
+    uploads under way or left behind. `pinned` is the manifest of the state that the newest attempt resumed
+    from, by that state's name.
+    """
 
-    @property
-    def name(self) -> CheckpointName:
-        """Its directory's name."""
-        return self.directory.name
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing is known to be wrong with it."""
-        return self.manifest is not None and not self.problems
+    attempts: Mapping[int, Attempt]
+    accepted: tuple[CheckpointDirectory, ...]
+    ignored: tuple[CheckpointDirectory, ...]
+    unfinished: tuple[CheckpointDirectory, ...]
+    pinned: Mapping[CheckpointName, str]
 
 
 def list_directories(store: ObjectStore, kind: Kind) -> list[CheckpointDirectory]:
@@ -79,69 +71,29 @@ def list_directories(store: ObjectStore, kind: Kind) -> list[CheckpointDirectory
     return [CheckpointDirectory(kind, name, found[name]) for name in sorted(found)]
 
 
-def examine(
-    store: ObjectStore,
-    directory: CheckpointDirectory,
-    attempts: Mapping[int, AttemptRecord | None],
-    known: MutableMapping[str, Manifest] | None = None,
-) -> Checkpoint:
-    """Read a committed directory's manifest and compare it with the listing and its attempt's record.
+def observe_directories(
+    store: ObjectStore, kind: Kind, known: MutableMapping[int, Attempt] | None = None
+) -> Observation:
+    """List a kind's directories, then read the attempts (those in `known` are not read again).
 
-    Manifests never change, so those in `known` (by key) are not read again, and new ones are added.
+    In this order: the attempt of each directory that is listed has begun by then.
     """
-    key = directory.prefix + MANIFEST_FILE
-    cache = {} if known is None else known
-    try:
-        manifest = cache.get(key) or read_document(
-            store, key, lambda data: parse_manifest(data, directory.kind, directory.name)
-        )
-    except (DamagedDocument, NotFound) as error:
-        return Checkpoint(directory, None, (f"{MANIFEST_FILE} is damaged: {error}",))
-    cache[key] = manifest
-    record = attempts.get(manifest.attempt)
-    problems = list(_compare_sizes(manifest, directory.sizes_bytes))
-    if record is not None and record.nonce != manifest.nonce:
-        problems.append(f"{MANIFEST_FILE} was not written by attempt {manifest.attempt} of this run")
-    return Checkpoint(directory, manifest, tuple(problems))
+    directories = list_directories(store, kind)
+    attempts = read_attempts(store, known)
+    pinned = _find_pinned(attempts) if kind == "state" else {}
+    committed = [one for one in directories if one.has_manifest or one.name in pinned]
+    accepted = accepted_checkpoints(attempts, [one.name for one in committed], kind)
+    return Observation(
+        attempts,
+        accepted=tuple(one for one in committed if one.name in accepted),
+        ignored=tuple(one for one in committed if one.name not in accepted),
+        unfinished=tuple(one for one in directories if one not in committed),
+        pinned=pinned,
+    )
 
 
-def _compare_sizes(manifest: Manifest, sizes_bytes: Mapping[str, int]) -> Iterator[str]:
-    for part in manifest.parts:
-        size = sizes_bytes.get(part.path)
-        if size is None:
-            yield f"{part.path} is missing"
-        elif size != part.bytes:
-            yield f"{part.path} holds {size} bytes instead of {part.bytes}"
-
-
-def verify_parts(store: ObjectStore, prefix: str, manifest: Manifest) -> list[str]:
-    """Read every part whole and name those that don't match their SHA-256; memory stays bounded.
-
-    A mismatch is read a second time, as bytes also flip on the way. Raises Unavailable.
-    """
-    return [
-        problem
-        for part in manifest.parts
-        if (
-            problem := _verify_part(store, prefix + part.path, part)
-            and _verify_part(store, prefix + part.path, part)
-        )
-    ]
-
-
-def _verify_part(store: ObjectStore, key: str, part: Part) -> str:
-    info = store.stat(key)
-    if info is None:
-        return f"{part.path} is missing"
-    if info.size_bytes != part.bytes:
-        return f"{part.path} holds {info.size_bytes} bytes instead of {part.bytes}"
-    digest = hashlib.sha256()
-    starts = range(0, part.bytes, _CHUNK_BYTES)
-    ranges = [ByteRange(key, start, min(start + _CHUNK_BYTES, part.bytes)) for start in starts]
-    try:
-        for first in range(0, len(ranges), _CHUNKS_AT_ONCE):
-            for chunk in store.read_ranges(ranges[first : first + _CHUNKS_AT_ONCE]):
-                digest.update(chunk)
-    except NotFound:
-        return f"{part.path} is missing"
-    return "" if digest.hexdigest() == part.sha256 else f"{part.path} does not match its SHA-256"
+def _find_pinned(attempts: Mapping[int, Attempt]) -> Mapping[CheckpointName, str]:
+    record = newest_record(attempts)
+    if record is None or record.source is None or record.source_manifest is None:
+        return {}
+    return {record.source: record.source_manifest}

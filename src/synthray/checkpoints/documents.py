@@ -8,11 +8,13 @@ them, so they guard themselves: one field holds the SHA-256 of all others, and o
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from synthray.storage import ObjectStore
+from synthray.errors import NotFound, VerificationFailed
+from synthray.storage import ByteRange, ObjectStore
 
 _DIGEST_FIELD = "document_sha256"
 
@@ -67,3 +69,29 @@ def read_document(store: ObjectStore, key: str, parse: Callable[[bytes], Documen
         return parse(store.read(key))
     except DamagedDocument:
         return parse(store.read(key))
+
+
+def read_documents(
+    store: ObjectStore, sizes_bytes: Mapping[str, int], parse: Callable[[str, bytes], DocumentT]
+) -> dict[str, DocumentT | DamagedDocument]:
+    """Read and parse many small documents at once; those that are damaged come as their damage.
+
+    Keys whose object is gone by now are left out. Raises Unavailable.
+    """
+    try:
+        ranges = [ByteRange(key, 0, size) for key, size in sizes_bytes.items()]
+        answers = dict(zip(sizes_bytes, store.read_ranges(ranges), strict=True)) if ranges else {}
+    except (NotFound, VerificationFailed):
+        answers = {}  # one of them changed since it was listed
+    found: dict[str, DocumentT | DamagedDocument] = {}
+    for key in sizes_bytes:
+        try:
+            found[key] = parse(key, answers[key])
+        except (KeyError, DamagedDocument):
+            try:
+                found[key] = read_document(store, key, partial(parse, key))
+            except DamagedDocument as damage:
+                found[key] = damage
+            except NotFound:
+                continue
+    return found

@@ -27,6 +27,7 @@ MODEL_FILES = frozenset(
 """Diffusers' own layout, so that `DDPMPipeline.from_pretrained` opens a model as it lies there."""
 
 _NAME = re.compile(r"(?P<images_seen>[0-9]{12})-a(?P<attempt>[0-9]{6})")
+_ATTEMPT_KEY = re.compile(r"attempts/(?P<number>[0-9]{6,})(\.claim)?\.json")
 
 
 @dataclass(frozen=True, order=True)
@@ -64,3 +65,20 @@ def model_directory(name: CheckpointName) -> str:
 def attempt_key(number: int) -> str:
     """The key of an attempt's record."""
     return f"{ATTEMPTS_PREFIX}{number:06d}.json"
+
+
+def claim_key(number: int) -> str:
+    """The key of the claim to an attempt's number."""
+    return f"{ATTEMPTS_PREFIX}{number:06d}.claim.json"
+
+
+def attempt_of_key(key: str) -> int | None:
+    """The attempt that an object (or an unfinished one) of a run belongs to; None if to none."""
+    match = _ATTEMPT_KEY.fullmatch(key)
+    if match is not None:
+        return int(match["number"])
+    root, _, rest = key.partition("/")
+    if f"{root}/" not in {STATES_PREFIX, MODELS_PREFIX}:
+        return None
+    name = CheckpointName.parse(rest.partition("/")[0])
+    return name.attempt if name is not None and "/" in rest else None

@@ -1,34 +1,28 @@
 """A run's checkpoints as their readers see them: what was committed, lies on the chain and verifies.
 
-Resuming walks from the newest state to the oldest until one is whole, byte for byte, and says which ones
-were not. It must not import torch: a head node without one looks for the resume point.
+It must not import torch: a head node without one looks for the resume point.
 """
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthray.checkpoints.attempts import AttemptRecord, accepted_checkpoints, read_attempts
-from synthray.checkpoints.directories import (
-    Checkpoint,
-    CheckpointDirectory,
-    examine,
-    list_directories,
-    verify_parts,
-)
+from synthray.checkpoints.directories import Observation, observe_directories
+from synthray.checkpoints.examination import Checkpoint, examine_directories, verify_checkpoint
 from synthray.checkpoints.host_buffer import view_tensors
 from synthray.checkpoints.layout import read_file_layout
-from synthray.checkpoints.manifest import Kind, Manifest, Part
-from synthray.checkpoints.names import PROGRESS_FILE, model_directory, part_file, state_directory
-from synthray.errors import NotFound, Reason, VerificationFailed
+from synthray.checkpoints.manifest import Kind, Manifest
+from synthray.checkpoints.names import MANIFEST_FILE, PROGRESS_FILE, model_directory, state_directory
+from synthray.checkpoints.reading import read_hashed
+from synthray.errors import NotFound, Reason, Unavailable, VerificationFailed
 from synthray.storage import ObjectStore
 
 Tensors = dict[str, NDArray[Any]]
+
+_MAX_LISTINGS = 10
 
 
 @dataclass(frozen=True)
@@ -48,13 +42,12 @@ class ResumePoint:
 
 
 @dataclass(frozen=True)
-class LoadedState:
-    """Everything to resume; the arrays of a part share one buffer."""
+class Survey:
+    """Committed checkpoints in the order of training, on the chain and off it, and all that was listed."""
 
-    weights: Tensors
-    ema: Tensors
-    optimizer: Tensors
-    progress: dict[str, Any]
+    observation: Observation
+    accepted: list[Checkpoint]
+    ignored: list[Checkpoint]
 
 
 class CheckpointStore:
@@ -73,13 +66,26 @@ class CheckpointStore:
         """The run's prefix."""
         return self._store.uri
 
+    def survey(self, kind: Kind) -> Survey:
+        """Everything of a kind at one time; raises Unavailable if it changes faster than it can be read.
+
+        Retention may take all that was listed before it is read, and only after it committed something newer:
+        then another listing tells more.
+        """
+        for _ in range(_MAX_LISTINGS):
+            observation = observe_directories(self._store, kind)
+            accepted, ignored = (
+                examine_directories(self._store, some, observation)
+                for some in (observation.accepted, observation.ignored)
+            )
+            if len(accepted) == len(observation.accepted):
+                return Survey(observation, accepted, ignored)
+        raise self._restless()
+
     def list_checkpoints(self, kind: Kind) -> tuple[list[Checkpoint], list[Checkpoint]]:
         """All committed ones in the order of training: those on the chain, and those off it."""
-        attempts, accepted, ignored = self._split(kind)
-        return (
-            [examine(self._store, directory, attempts) for directory in accepted],
-            [examine(self._store, directory, attempts) for directory in ignored],
-        )
+        survey = self.survey(kind)
+        return survey.accepted, survey.ignored
 
     def list_states(self) -> list[Manifest]:
         """States that can be resumed from as far as listing tells, newest last."""
@@ -94,30 +100,28 @@ class CheckpointStore:
 
         Raises Unavailable: a store that doesn't answer says nothing about its checkpoints.
         """
-        attempts, accepted, _ = self._split("state")
-        bad: list[BadCheckpoint] = []
-        for directory in reversed(accepted):
-            checkpoint = examine(self._store, directory, attempts)
-            problems = self.verify(checkpoint)
-            if not problems:
-                return ResumePoint(checkpoint.manifest, tuple(bad))
-            bad.append(BadCheckpoint(f"{self.uri}/{directory.prefix.rstrip('/')}", tuple(problems)))
-        return ResumePoint(None, tuple(bad))
+        for _ in range(_MAX_LISTINGS):
+            bad: list[BadCheckpoint] = []
+            for checkpoint in reversed(self.survey("state").accepted):
+                problems = self.verify(checkpoint)
+                if not problems:
+                    return ResumePoint(checkpoint.manifest, tuple(bad))
+                if self.is_gone(checkpoint):
+                    break
+                uri = f"{self.uri}/{checkpoint.directory.prefix.rstrip('/')}"
+                bad.append(BadCheckpoint(uri, tuple(problems)))
+            else:
+                return ResumePoint(None, tuple(bad))
+        raise self._restless()
 
     def verify(self, checkpoint: Checkpoint) -> list[str]:
         """What is wrong with a checkpoint after reading all of it; empty if nothing is."""
-        if checkpoint.manifest is None or checkpoint.problems:
-            return list(checkpoint.problems)
-        return verify_parts(self._store, checkpoint.directory.prefix, checkpoint.manifest)
+        return verify_checkpoint(self._store, checkpoint)
 
-    def load_state(self, manifest: Manifest) -> LoadedState:
-        """A whole state, about its own size of memory; raises VerificationFailed or NotFound."""
-        return LoadedState(
-            weights=self.load_tensors(manifest, part_file("weights")),
-            ema=self.load_tensors(manifest, part_file("ema")),
-            optimizer=self.load_tensors(manifest, part_file("optimizer")),
-            progress=self.load_progress(manifest),
-        )
+    def is_gone(self, checkpoint: Checkpoint) -> bool:
+        """Whether retention removed it since it was listed: then nothing is wrong with it."""
+        directory = checkpoint.directory
+        return directory.has_manifest and self._store.stat(directory.prefix + MANIFEST_FILE) is None
 
     def load_progress(self, manifest: Manifest) -> dict[str, Any]:
         """What a state's `progress.json` holds; raises VerificationFailed or NotFound."""
@@ -130,7 +134,7 @@ class CheckpointStore:
         return view_tensors(data, read_file_layout(data.data))
 
     def read_part(self, manifest: Manifest, path: str) -> NDArray[np.uint8]:
-        """One part's bytes (uint8), fetched by parallel ranges and checked.
+        """One part's bytes (uint8), fetched by parallel ranges and checked while they come.
 
         Bytes that don't match are fetched once more. Raises VerificationFailed or NotFound.
         """
@@ -139,34 +143,19 @@ class CheckpointStore:
         key = directory(manifest.name) + path
         data = np.empty(part.bytes, dtype=np.uint8)
         for _ in range(2):
-            self._store.read_into(key, data.data)
-            if _matches(data, part):
+            if read_hashed(self._store, key, data.data) == part.sha256:
                 return data
         raise VerificationFailed(
             f"{self.uri}/{key} does not match its SHA-256; it was changed after it was committed",
             reason=Reason.CHECKPOINT_CORRUPT,
         )
 
+    def _restless(self) -> Unavailable:
+        return Unavailable(f"{self.uri}: checkpoints come and go faster than they can be read; try again")
+
     def _list_sound(self, kind: Kind) -> list[Manifest]:
         accepted, _ = self.list_checkpoints(kind)
         return [one.manifest for one in accepted if one.manifest is not None and one.is_sound]
-
-    def _split(
-        self, kind: Kind
-    ) -> tuple[Mapping[int, AttemptRecord | None], list[CheckpointDirectory], list[CheckpointDirectory]]:
-        """Attempts; committed directories on the chain; committed directories off it."""
-        directories = [one for one in list_directories(self._store, kind) if one.has_manifest]
-        attempts = read_attempts(self._store)
-        names = accepted_checkpoints(attempts, [one.name for one in directories])
-        return (
-            attempts,
-            [one for one in directories if one.name in names],
-            [one for one in directories if one.name not in names],
-        )
-
-
-def _matches(data: NDArray[np.uint8], part: Part) -> bool:
-    return hashlib.sha256(data.data).hexdigest() == part.sha256
 
 
 def select_manifest(manifests: list[Manifest], uri: str, epoch: int | None) -> Manifest:

@@ -17,7 +17,6 @@ import threading
 from collections.abc import Mapping
 
 from synthray.checkpoints.commit import Committer
-from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.requests import (
     OPENING,
     SAVE_ANSWER,
@@ -27,7 +26,7 @@ from synthray.checkpoints.requests import (
     SaveAnswer,
     SaveOrder,
 )
-from synthray.checkpoints.retention import apply_retention
+from synthray.checkpoints.retention import RetentionMemory, apply_retention, discard_unfinished
 from synthray.errors import SynthrayError
 from synthray.storage import ObjectStore, open_store
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS, StorageCounts
@@ -43,7 +42,8 @@ class Uploader:
         }
         self._committer: Committer | None = None
         self._store: ObjectStore | None = None
-        self._known: dict[str, Manifest] = {}
+        self._memory = RetentionMemory()
+        self._swept = False
 
     def answer(self, order: SaveOrder) -> SaveAnswer:
         """Save, then make room; a failure to make room doesn't fail the save."""
@@ -70,9 +70,13 @@ class Uploader:
         if self._store is None or context.retention is None:
             return [], ""
         try:
-            return apply_retention(self._store, context.attempt, context.retention, self._known), ""
+            deleted = apply_retention(self._store, context.attempt, context.retention, self._memory)
+            if not self._swept:  # earlier attempts are fenced off: once is enough
+                self._swept = True
+                deleted += discard_unfinished(self._store, context.attempt)
         except SynthrayError as error:
             return [], error.message
+        return deleted, ""
 
 
 def _with_counts(answer: SaveAnswer, before: StorageCounts) -> SaveAnswer:

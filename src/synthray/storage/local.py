@@ -6,7 +6,7 @@ can't hold both "a" and "a/b". It must not import any S3 library.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from synthray.errors import InvalidInput, SynthrayError
 from synthray.storage.local_files import (
     UNFINISHED_PREFIX,
     explain_os_error,
+    final_path,
     link_once,
     sync_folder,
     unfinished_file,
@@ -68,17 +69,21 @@ class LocalStore:
         """See ObjectStore."""
         return [self.read_range(byte_range) for byte_range in byte_ranges]
 
-    def read_into(self, key: str, buffer: memoryview) -> None:
+    def read_into(
+        self, key: str, buffer: memoryview, *, start: int = 0, size_bytes: int | None = None
+    ) -> None:
         """See ObjectStore."""
         target = buffer.cast("B")
+        wanted_bytes = len(target) if size_bytes is None else size_bytes
         filled = 0
         with self._reading(key) as path, path.open("rb", buffering=0) as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes == len(target):
+            found_bytes = os.fstat(file.fileno()).st_size
+            if found_bytes == wanted_bytes:
+                file.seek(start)
                 while count := file.readinto(target[filled:]):
                     filled += count
-        if size_bytes != len(target) or filled != size_bytes:
-            raise wrong_size(f"{self.uri}/{key}", wanted=str(len(target)), found=str(size_bytes))
+        if found_bytes != wanted_bytes or filled != len(target):
+            raise wrong_size(f"{self.uri}/{key}", wanted=str(wanted_bytes), found=str(found_bytes))
         STORAGE_COUNTERS.count_request("get", "ok", read_bytes=filled)
 
     def write(self, key: str, data: Buffer) -> None:
@@ -126,6 +131,22 @@ class LocalStore:
                 path.unlink()
                 self._remove_empty_folders(path.parent)
             STORAGE_COUNTERS.count_request("delete", "ok")
+
+    def discard_unfinished(self, is_doomed: Callable[[str], bool]) -> Sequence[str]:
+        """See ObjectStore."""
+        discarded = []
+        for parent, _, names in os.walk(self._root, onerror=_raise_unless_absent, followlinks=True):
+            for name in names:
+                path = Path(parent, name)
+                final = final_path(path)
+                if final is None or not is_doomed(key := final.relative_to(self._root).as_posix()):
+                    continue
+                with suppress(*_ABSENT), _explained(path):
+                    path.unlink()
+                    self._remove_empty_folders(path.parent)
+                    discarded.append(key)
+        STORAGE_COUNTERS.count_request("list", "ok")
+        return discarded
 
     def child(self, path: str) -> ObjectStore:
         """See ObjectStore."""

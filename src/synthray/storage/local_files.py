@@ -12,6 +12,8 @@ from synthray.storage.objects import Buffer
 
 UNFINISHED_PREFIX = ".synthray-unfinished-"
 """Files of such names are being written, or were when their writer died; they are no objects."""
+# The rest of the name: the writer's process, a nonce and, where it is no longer than this, the final name.
+_MAX_EMBEDDED_BYTES = 128
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
@@ -48,7 +50,8 @@ def explain_os_error(error: OSError, path: Path) -> SynthrayError:
 @contextmanager
 def unfinished_file(path: Path, data: Buffer) -> Iterator[Path]:
     """A file beside `path`, in a folder that is made for it, that holds the data durably."""
-    unfinished = path.with_name(f"{UNFINISHED_PREFIX}{os.getpid()}-{secrets.token_hex(8)}")
+    final_name = path.name if len(os.fsencode(path.name)) <= _MAX_EMBEDDED_BYTES else ""
+    unfinished = path.with_name(f"{UNFINISHED_PREFIX}{os.getpid()}-{secrets.token_hex(8)}-{final_name}")
     try:
         for tries_left in reversed(range(_FOLDER_RACE_TRIES)):
             try:
@@ -62,6 +65,13 @@ def unfinished_file(path: Path, data: Buffer) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def final_path(path: Path) -> Path | None:
+    """The file that an unfinished one was to become; None for any other file, and where it can't be told."""
+    _, marker, rest = path.name.partition(UNFINISHED_PREFIX)
+    _, _, final_name = rest.partition("-")[2].partition("-")
+    return path.with_name(final_name) if marker and path.name.startswith(marker) and final_name else None
 
 
 def _write_durably(path: Path, data: Buffer) -> None:

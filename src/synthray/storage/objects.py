@@ -5,7 +5,7 @@ the same to it. Keys are relative to the store's root, separated by "/"; stores 
 because some keys come out of manifests and may not lead out of the root. This module imports no S3 library.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -76,8 +76,14 @@ class ObjectStore(Protocol):
         """The ranges in their order, fetched concurrently."""
         ...
 
-    def read_into(self, key: str, buffer: memoryview) -> None:
-        """Fill a writable buffer of exactly the object's size, else VerificationFailed."""
+    def read_into(
+        self, key: str, buffer: memoryview, *, start: int = 0, size_bytes: int | None = None
+    ) -> None:
+        """Fill a writable buffer with the object's bytes from `start`, straight into place.
+
+        The object must hold exactly `size_bytes`, or what the buffer holds where none is given, else
+        VerificationFailed.
+        """
         ...
 
     def write(self, key: str, data: Buffer) -> None:
@@ -101,6 +107,13 @@ class ObjectStore(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; missing ones are fine."""
+        ...
+
+    def discard_unfinished(self, is_doomed: Callable[[str], bool]) -> Sequence[str]:
+        """Drop what writers left half written of those keys that are `is_doomed`; returns these keys.
+
+        Half written: uploads in pieces that were never completed, temporary files. They are no objects.
+        """
         ...
 
     def child(self, path: str) -> "ObjectStore":

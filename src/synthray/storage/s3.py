@@ -3,7 +3,7 @@
 What each operation sends is s3_bucket's part, how requests are retried and bounded in time s3_connection's.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from synthray.storage.objects import (
@@ -15,6 +15,7 @@ from synthray.storage.objects import (
     already_exists,
     check_key,
     check_prefix,
+    not_found,
     wrong_size,
 )
 from synthray.storage.s3_bucket import S3Bucket
@@ -58,18 +59,23 @@ class S3Store:
         bucket.connection.run(together(fills))
         return [bytes(buffer) for buffer in buffers]
 
-    def read_into(self, key: str, buffer: memoryview) -> None:
+    def read_into(
+        self, key: str, buffer: memoryview, *, start: int = 0, size_bytes: int | None = None
+    ) -> None:
         """See ObjectStore."""
         bucket, name = self._open(), self._name(key)
         target = buffer.cast("B")
+        wanted_bytes = len(target) if size_bytes is None else size_bytes
         if not target:  # no range lies within an empty object
-            size_bytes = len(self.read(key))
-            if size_bytes:
-                raise wrong_size(f"{self.uri}/{key}", wanted="0", found=str(size_bytes))
+            info = self.stat(key)
+            if info is None:
+                raise not_found(f"{self.uri}/{key}")
+            if info.size_bytes != wanted_bytes:
+                raise wrong_size(f"{self.uri}/{key}", wanted=str(wanted_bytes), found=str(info.size_bytes))
             return
         fills = [
-            bucket.fill(name, start, target[start : start + CHUNK_BYTES], whole_bytes=len(target))
-            for start in range(0, len(target), CHUNK_BYTES)
+            bucket.fill(name, start + offset, target[offset : offset + CHUNK_BYTES], whole_bytes=wanted_bytes)
+            for offset in range(0, len(target), CHUNK_BYTES)
         ]
         bucket.connection.run(together(fills))
 
@@ -109,6 +115,15 @@ class S3Store:
         names = (self._name(key) for key in keys)
         while batch := list(islice(names, _DELETE_BATCH)):
             bucket.connection.run(bucket.delete(batch))
+
+    def discard_unfinished(self, is_doomed: Callable[[str], bool]) -> Sequence[str]:
+        """See ObjectStore."""
+        bucket = self._open()
+        root = f"{self._prefix}/" if self._prefix else ""
+        uploads = bucket.connection.run(bucket.list_uploads(root))
+        doomed = [(name, upload) for name, upload in uploads if is_doomed(name.removeprefix(root))]
+        bucket.connection.run(together([bucket.end_upload(name, upload) for name, upload in doomed]))
+        return [name.removeprefix(root) for name, _ in doomed]
 
     def child(self, path: str) -> ObjectStore:
         """See ObjectStore."""

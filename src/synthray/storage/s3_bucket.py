@@ -133,6 +133,31 @@ class S3Bucket:
 
         await self._ask("delete", names[0], send)
 
+    async def list_uploads(self, prefix: str) -> Sequence[tuple[str, str]]:
+        """Name and id of every upload in pieces that was begun under the prefix and not completed."""
+        found: list[tuple[str, str]] = []
+        more: dict[str, str] = {}
+
+        async def send(exchange: Exchange) -> dict[str, Any]:
+            return await exchange.call("list_multipart_uploads", Bucket=self._name, Prefix=prefix, **more)
+
+        while True:
+            page = await self._ask("list", prefix, send)
+            # The name again: some stores take the prefix for a folder's, or don't look at it.
+            found += [
+                (upload["Key"], upload["UploadId"])
+                for upload in page.get("Uploads", [])
+                if upload["Key"].startswith(prefix)
+            ]
+            if not page.get("IsTruncated"):
+                return found
+            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    async def end_upload(self, name: str, upload_id: str) -> None:
+        """Drop an upload and its pieces; one that is gone is fine."""
+        with suppress(Answer):
+            await self._plain("abort_multipart_upload", name, UploadId=upload_id)
+
     async def _upload(self, name: str, data: memoryview) -> bool:
         """Upload in pieces; False if the upload vanished, as after a lost answer to its end."""
         begun = await self._plain("create_multipart_upload", name)
@@ -153,10 +178,10 @@ class S3Bucket:
         except Answer:
             return False
         except BaseException:
-            # Best effort: what it leaves is removed by the bucket's rule for unfinished uploads.
-            with suppress(SynthrayError, Answer, TimeoutError):
+            # Best effort: what it leaves is discarded by a later attempt, or by the bucket's own rule.
+            with suppress(SynthrayError, TimeoutError):
                 async with asyncio.timeout(_ABORT_SECONDS):
-                    await self._plain("abort_multipart_upload", name, **upload)
+                    await self.end_upload(name, upload["UploadId"])
             raise
         return True
 

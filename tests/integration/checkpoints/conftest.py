@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import pytest
+from run_contexts import build_context
 
 from synthray.checkpoints.attempts import begin_attempt
 from synthray.checkpoints.layout import TensorSpec
-from synthray.checkpoints.requests import RunContext, SaveRequest
+from synthray.checkpoints.requests import SaveRequest
 from synthray.checkpoints.saver import Saver, SaveResult
 from synthray.storage import ObjectStore, S3Settings
-
-MODEL_FILES = {"model_index.json": "{}", "unet/config.json": "{}", "scheduler/scheduler_config.json": "{}"}
 
 
 class StartSaver(Protocol):
@@ -25,19 +24,7 @@ def start_saver() -> Iterator[StartSaver]:
     savers: list[Saver] = []
 
     def start(store: ObjectStore, settings: S3Settings, *, elements: int = 10) -> Saver:
-        record = begin_attempt(store, "driver", None)
-        context = RunContext(
-            run="small",
-            attempt=record.number,
-            nonce=record.nonce,
-            resumes_from=None,
-            rng_key="0",
-            config_digest="c" * 64,
-            config={},
-            dataset_digest="d" * 64,
-            fingerprint={},
-            model_files=MODEL_FILES,
-        )
+        context = build_context(begin_attempt(store, "driver", None))
         specs = [TensorSpec(name, "float32", (elements,)) for name in ("a", "b")]
         parts = {"weights": specs, "ema": specs, "optimizer": specs}
         saver = Saver(parts, store_uri=store.uri, settings=settings, context=context)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import diffusers
 import torch
+from committed_run import build_tiny_unet
+from run_contexts import build_context
 
 from synthray.checkpoints.attempts import begin_attempt
 from synthray.checkpoints.export import export_model
 from synthray.checkpoints.layout import TensorSpec
-from synthray.checkpoints.requests import RunContext, SaveRequest
+from synthray.checkpoints.requests import SaveRequest
 from synthray.checkpoints.saver import Saver
 from synthray.checkpoints.store import CheckpointStore
 from synthray.storage import ObjectStore, S3Settings, open_store
@@ -17,16 +19,7 @@ from synthray.storage import ObjectStore, S3Settings, open_store
 def test_an_exported_model_draws_what_the_trained_network_would(
     local_store: ObjectStore, tmp_path: Path
 ) -> None:
-    unet = diffusers.UNet2DModel(
-        sample_size=16,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-    )
+    unet = build_tiny_unet(0)
     scheduler = diffusers.DDPMScheduler(timestep_spacing="trailing")
     template = tmp_path / "template"
     diffusers.DDPMPipeline(unet, scheduler).save_pretrained(template)
@@ -34,17 +27,8 @@ def test_an_exported_model_draws_what_the_trained_network_would(
 
     weights = {name: tensor.numpy() for name, tensor in unet.state_dict().items()}
     specs = [TensorSpec(name, array.dtype.name, array.shape) for name, array in weights.items()]
-    record = begin_attempt(local_store, "driver", None)
-    context = RunContext(
-        run="small",
-        attempt=record.number,
-        nonce=record.nonce,
-        resumes_from=None,
-        rng_key="0",
-        config_digest="c" * 64,
-        config={},
-        dataset_digest="d" * 64,
-        fingerprint={},
+    context = build_context(
+        begin_attempt(local_store, "driver", None),
         model_files={path: (template / path).read_text() for path in texts},
     )
     saver = Saver(

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from synthray.checkpoints.attempts import begin_attempt
+from synthray.checkpoints.names import TENSOR_PARTS, part_file
 from synthray.checkpoints.requests import SaveRequest
 from synthray.checkpoints.saver import Saver, SaveResult
 from synthray.checkpoints.store import CheckpointStore
@@ -44,9 +45,9 @@ def check_resumes_at(store: ObjectStore, images_seen: int) -> None:
     checkpoints = CheckpointStore(store)
     manifest = checkpoints.newest_good_state().manifest
     assert manifest is not None
-    state = checkpoints.load_state(manifest)
-    assert state.progress == {"images_seen": images_seen}
-    for tensors in (state.weights, state.ema, state.optimizer):
+    assert checkpoints.load_progress(manifest) == {"images_seen": images_seen}
+    for part in TENSOR_PARTS:
+        tensors = checkpoints.load_tensors(manifest, part_file(part))
         assert all((tensor == images_seen).all() for tensor in tensors.values())
 
 
@@ -183,19 +184,15 @@ def test_the_uploader_holds_no_torch_and_shows_no_secret(
 
 
 TRAINER = textwrap.dedent("""
-    import sys, time
+    import sys
+    from run_contexts import build_context
     from synthray.checkpoints.attempts import begin_attempt
     from synthray.checkpoints.layout import TensorSpec
-    from synthray.checkpoints.requests import RunContext, SaveRequest
+    from synthray.checkpoints.requests import SaveRequest
     from synthray.checkpoints.saver import Saver
     from synthray.storage import S3Settings, open_store
 
-    record = begin_attempt(open_store(sys.argv[1], S3Settings()), "driver", None)
-    context = RunContext(
-        run="small", attempt=record.number, nonce=record.nonce, resumes_from=None, rng_key="0",
-        config_digest="c" * 64, config={}, dataset_digest="d" * 64, fingerprint={},
-        model_files={},
-    )
+    context = build_context(begin_attempt(open_store(sys.argv[1], S3Settings()), "driver", None))
     specs = [TensorSpec("a", "float32", (20_000_000,))]
     saver = Saver(
         {"weights": specs, "ema": specs, "optimizer": specs},
@@ -237,7 +234,8 @@ def test_a_killed_trainer_leaves_no_uploader_no_memory_and_no_half_state(
     local_store: ObjectStore, saves: int
 ) -> None:
     command = [sys.executable, "-c", TRAINER, local_store.uri]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as trainer:
         assert trainer.stdout is not None
         uploader = [psutil.Process(int(trainer.stdout.readline())) for _ in range(saves)][-1]
         buffer = find_buffer(uploader)

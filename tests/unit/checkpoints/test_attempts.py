@@ -1,93 +1,32 @@
-"""Fencing by a chain of attempts."""
+"""Fencing: claims, records, and what is made of them when they are damaged."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from small_run import SmallRun
 
 from synthray.checkpoints.attempts import (
     AttemptRecord,
-    accepted_checkpoints,
     begin_attempt,
     check_not_fenced,
-    list_attempt_numbers,
+    newest_attempt,
     read_attempts,
 )
-from synthray.checkpoints.names import CheckpointName, attempt_key
-from synthray.errors import Reason, RunFailed
-from synthray.storage import ObjectExists, ObjectStore
-
-
-def make_record(number: int, resumes_from: CheckpointName | None) -> AttemptRecord:
-    return AttemptRecord(
-        number=number,
-        nonce=f"{number:032x}",
-        driver="test",
-        resumes_from=str(resumes_from) if resumes_from else None,
-        created="2026-01-01T00:00:00+00:00",
-        reason="",
-    )
-
-
-def test_nothing_is_accepted_where_there_is_nothing() -> None:
-    assert accepted_checkpoints({}, []) == frozenset()
-
-
-def test_what_a_stale_attempt_commits_after_its_replacement_resumed_is_off_the_chain() -> None:
-    a100, a200, b150 = CheckpointName(100, 1), CheckpointName(200, 1), CheckpointName(150, 2)
-    attempts = {1: make_record(1, None), 2: make_record(2, a100)}
-    assert accepted_checkpoints(attempts, [a100, b150, a200]) == {a100, b150}
-
-
-def test_an_attempt_that_started_from_nothing_leaves_all_earlier_ones_off_the_chain() -> None:
-    old, new = CheckpointName(500, 1), CheckpointName(10, 2)
-    attempts = {1: make_record(1, None), 2: make_record(2, None)}
-    assert accepted_checkpoints(attempts, [old, new]) == {new}
-
-
-def test_a_damaged_record_hides_no_checkpoint_of_the_attempts_before_it() -> None:
-    a100, b200, c300 = CheckpointName(100, 1), CheckpointName(200, 2), CheckpointName(300, 3)
-    attempts = {1: make_record(1, None), 2: None, 3: make_record(3, b200)}
-    assert accepted_checkpoints(attempts, [a100, b200, c300]) == {a100, b200, c300}
-
-
-def test_the_chain_is_walked_although_the_state_it_resumed_from_is_gone() -> None:
-    a100, b300 = CheckpointName(100, 1), CheckpointName(300, 2)
-    attempts = {1: make_record(1, None), 2: make_record(2, CheckpointName(200, 1))}
-    assert accepted_checkpoints(attempts, [a100, b300]) == {a100, b300}
-
-
-@given(st.data())
-def test_exactly_the_lineage_of_the_newest_attempt_is_accepted(data: st.DataObject) -> None:
-    """Histories with stale writers: any attempt may commit at any time, also after it was replaced."""
-    attempts: dict[int, AttemptRecord | None] = {}
-    lineages: dict[int, list[CheckpointName]] = {}
-    committed: list[CheckpointName] = []
-    for number in range(1, data.draw(st.integers(1, 5)) + 1):
-        known = lineages.get(number - 1, [])
-        source = data.draw(st.sampled_from([None, *known]))
-        attempts[number] = make_record(number, source)
-        lineages[number] = known[: known.index(source) + 1] if source else []
-        for _ in range(data.draw(st.integers(0, 4))):
-            writer = data.draw(st.integers(1, number))
-            mine = [name.images_seen for name in committed if name.attempt == writer]
-            record = attempts[writer]
-            assert record is not None
-            start = CheckpointName.parse(record.resumes_from) if record.resumes_from else None
-            behind = max([*mine, start.images_seen if start else 0])
-            name = CheckpointName(behind + data.draw(st.integers(1, 50)), writer)
-            committed.append(name)
-            lineages[writer].append(name)
-    newest = max(attempts)
-    assert accepted_checkpoints(attempts, committed) == set(lineages[newest])
+from synthray.checkpoints.documents import seal
+from synthray.checkpoints.names import attempt_key, claim_key
+from synthray.errors import NotFound, Reason, RunFailed, Unavailable
+from synthray.storage import ObjectExists, ObjectInfo, ObjectStore
 
 
 def test_racing_attempts_get_numbers_of_their_own(local_store: ObjectStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         records = list(pool.map(lambda n: begin_attempt(local_store, f"driver-{n}", None), range(8)))
     assert sorted(record.number for record in records) == list(range(1, 9))
-    assert read_attempts(local_store) == {record.number: record for record in records}
+    read = read_attempts(local_store)
+    assert {number: one.record for number, one in read.items()} == {one.number: one for one in records}
+    assert all(one.problems == () for one in read.values())
 
 
 def test_all_but_the_newest_attempt_are_fenced_off(local_store: ObjectStore) -> None:
@@ -95,11 +34,21 @@ def test_all_but_the_newest_attempt_are_fenced_off(local_store: ObjectStore) -> 
     check_not_fenced(local_store, second.number)
     with pytest.raises(RunFailed) as caught:
         check_not_fenced(local_store, first.number)
-    assert caught.value.reason is Reason.FENCED
+    assert (caught.value.reason, caught.value.exit_code) == (Reason.FENCED, 5)
     assert caught.value.message == (
         f"{local_store.uri}: attempt 1 was replaced by attempt 2, which goes on with the run; "
         "this one stops without committing anything more"
     )
+
+
+def test_a_claim_alone_fences_earlier_attempts_off_and_hides_nothing_from_readers(run: SmallRun) -> None:
+    run.commit(run.begin(), 100)
+    begin_attempt(run.store, "driver", None)
+    run.store.delete([attempt_key(2)])
+    with pytest.raises(RunFailed):
+        check_not_fenced(run.store, 1)
+    assert read_attempts(run.store)[2].is_pending
+    run.check_loads(100)
 
 
 def test_an_attempt_whose_creation_was_not_answered_knows_itself_again(
@@ -113,18 +62,119 @@ def test_an_attempt_whose_creation_was_not_answered_knows_itself_again(
 
     monkeypatch.setattr(type(local_store), "create", create_unheard)
     assert begin_attempt(local_store, "driver", None).number == 1
-    assert list_attempt_numbers(local_store) == [1]
+    assert newest_attempt(local_store) == 1
+
+
+def test_an_attempt_keeps_the_manifest_that_it_resumed_from(run: SmallRun) -> None:
+    """A late delete of an earlier attempt can still take the object; the state stays readable."""
+    run.commit(run.begin(), 100)
+    run.begin("000000000100-a000001")
+    run.store.delete(["states/000000000100-a000001/manifest.json"])
+    run.check_loads(100)
+    run.begin("000000000100-a000001")
+    run.check_loads(100)
+
+
+@pytest.mark.parametrize("change", [b"", b"{}", None], ids=["empty", "no fields", "gone"])
+def test_a_state_that_goes_while_an_attempt_begins_is_said_so_and_the_run_stands_where_it_stood(
+    run: SmallRun, change: bytes | None
+) -> None:
+    context = run.begin()
+    run.commit(context, 100)
+    run.commit(context, 200)
+    manifest = "states/000000000100-a000001/manifest.json"
+    run.store.delete([manifest]) if change is None else run.store.write(manifest, change)
+    with pytest.raises(Unavailable, match="the state 000000000100-a000001 went while an attempt began"):
+        begin_attempt(run.store, "driver", "000000000100-a000001")
+    run.check_loads(200)
+    assert begin_attempt(run.store, "driver", "000000000200-a000001").number == 3
+
+
+def test_numbers_go_on_after_those_of_states_although_the_records_are_gone(run: SmallRun) -> None:
+    run.begin()
+    run.commit(run.begin(), 100)
+    run.store.delete([key for number in (1, 2) for key in (attempt_key(number), claim_key(number))])
+    assert begin_attempt(run.store, "driver", "000000000100-a000002").number == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe"], ids=["empty", "no fields", "no text"])
-def test_a_damaged_record_still_counts_as_an_attempt(local_store: ObjectStore, damage: bytes) -> None:
-    begin_attempt(local_store, "driver", None)
-    local_store.write(attempt_key(2), damage)
-    assert read_attempts(local_store)[2] is None
+@pytest.mark.parametrize("key", [attempt_key(2), claim_key(2)])
+def test_a_damaged_record_or_claim_is_named_and_still_counts_as_an_attempt(
+    local_store: ObjectStore, damage: bytes, key: str
+) -> None:
+    for _ in range(2):
+        begin_attempt(local_store, "driver", None)
+    local_store.write(key, damage)
+    damaged = read_attempts(local_store)[2]
+    assert damaged.problems[0].startswith(f"{key} is damaged: ")
+    assert (damaged.record is None) == (key == attempt_key(2))
     assert begin_attempt(local_store, "driver", None).number == 3
 
 
 def test_a_record_copied_to_another_number_is_damaged(local_store: ObjectStore) -> None:
-    begin_attempt(local_store, "driver", None)
+    for _ in range(2):
+        begin_attempt(local_store, "driver", None)
     local_store.write(attempt_key(2), local_store.read(attempt_key(1)))
-    assert read_attempts(local_store)[2] is None
+    assert read_attempts(local_store)[2].problems == (
+        "attempts/000002.json is damaged: it belongs to attempt 1",
+    )
+
+
+def test_a_record_of_another_run_is_not_followed(run: SmallRun, other_run: SmallRun) -> None:
+    """Else one foreign object would make all states of its attempt look foreign, or hide earlier ones."""
+    run.commit(run.begin(), 100)
+    run.commit(run.begin("000000000100-a000001"), 200)
+    for _ in range(2):
+        other_run.begin()
+    run.store.write(attempt_key(2), other_run.store.read(attempt_key(2)))
+    assert read_attempts(run.store)[2].problems == (
+        "attempts/000002.json and attempts/000002.claim.json are of different processes",
+    )
+    run.check_loads(200)
+
+
+def test_a_claim_that_is_gone_is_missed(local_store: ObjectStore) -> None:
+    begin_attempt(local_store, "driver", None)
+    local_store.delete([claim_key(1)])
+    assert read_attempts(local_store)[1].problems == ("attempts/000001.claim.json is missing",)
+
+
+def test_records_of_the_first_format_which_knew_no_claims_are_read(local_store: ObjectStore) -> None:
+    record = AttemptRecord(
+        format_version=1,
+        number=1,
+        nonce="0" * 32,
+        driver="driver",
+        resumes_from=None,
+        created="2026-01-01T00:00:00+00:00",
+        reason="",
+    )
+    assert b"source" not in seal(record)
+    local_store.create(attempt_key(1), seal(record))
+    assert read_attempts(local_store)[1].record == record
+    assert read_attempts(local_store)[1].problems == ()
+
+
+def test_attempts_that_were_read_are_not_read_again(local_store: ObjectStore) -> None:
+    known = read_attempts(local_store)
+    begin_attempt(local_store, "driver", None)
+    first = read_attempts(local_store, known)
+    local_store.write(attempt_key(1), b"")
+    assert read_attempts(local_store, known) == first
+
+
+def test_records_that_vanish_while_they_are_read_are_left_out(
+    local_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        begin_attempt(local_store, "driver", None)
+    list_objects = type(local_store).list
+
+    def list_then_remove(self: ObjectStore, prefix: str = "") -> Iterator[ObjectInfo]:
+        found = list(list_objects(self, prefix))
+        with suppress(NotFound):
+            self.delete([attempt_key(2)])
+        return iter(found)
+
+    monkeypatch.setattr(type(local_store), "list", list_then_remove)
+    assert [number for number, one in read_attempts(local_store).items() if one.record] == [1]

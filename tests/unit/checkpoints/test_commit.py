@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
+from intercepted_stores import InterceptedStore, VanishingStore
+from small_run import SmallRun
 
 from synthray.checkpoints.commit import Committer
 from synthray.checkpoints.names import MODEL_WEIGHTS_FILE, STATE_FILES
@@ -12,22 +13,19 @@ from synthray.checkpoints.requests import SaveRequest
 from synthray.errors import Reason, RunFailed, Unavailable, VerificationFailed
 from synthray.storage import ObjectExists, ObjectStore
 
-if TYPE_CHECKING:
-    from tests.unit.checkpoints.conftest import InterceptedStore, SmallRun, VanishingStore
-
-    Vanishing = Callable[..., VanishingStore]
+Vanishing = Callable[..., VanishingStore]
 
 WRITES_OF_A_SAVE = 10  # a model's four files, a state's four, two manifests
 
 
-def test_a_save_can_be_loaded(run: "SmallRun") -> None:
+def test_a_save_can_be_loaded(run: SmallRun) -> None:
     report = run.commit(run.begin(), 100)
     assert (report.state, report.model) == ("000000000100-a000001", "000000000100-a000001")
     run.check_loads(100)
 
 
 def test_parts_come_first_then_the_models_manifest_then_the_states(
-    run: "SmallRun", intercepted: "InterceptedStore"
+    run: SmallRun, intercepted: InterceptedStore
 ) -> None:
     run.commit(run.begin(), 100, store=intercepted)
     assert len(intercepted.changes) == WRITES_OF_A_SAVE
@@ -37,7 +35,7 @@ def test_parts_come_first_then_the_models_manifest_then_the_states(
     ]
 
 
-def test_a_models_weights_are_the_states_moving_average_byte_for_byte(run: "SmallRun") -> None:
+def test_a_models_weights_are_the_states_moving_average_byte_for_byte(run: SmallRun) -> None:
     run.commit(run.begin(), 100)
     prefix = "000000000100-a000001"
     assert run.store.read(f"models/{prefix}/{MODEL_WEIGHTS_FILE}") == run.store.read(
@@ -45,7 +43,7 @@ def test_a_models_weights_are_the_states_moving_average_byte_for_byte(run: "Smal
     )
 
 
-def test_a_periodic_save_writes_no_model(run: "SmallRun") -> None:
+def test_a_periodic_save_writes_no_model(run: SmallRun) -> None:
     assert run.commit(run.begin(), 100, model=False).model is None
     assert list(run.store.list("models/")) == []
     assert {info.key.rpartition("/")[2] for info in run.store.list("states/")} == {
@@ -57,7 +55,7 @@ def test_a_periodic_save_writes_no_model(run: "SmallRun") -> None:
 @pytest.mark.parametrize("heard", [True, False], ids=["answered", "answer lost"])
 @pytest.mark.parametrize("writes", range(WRITES_OF_A_SAVE + 1))
 def test_killed_after_any_write_the_next_attempt_finds_the_right_state(
-    run: "SmallRun", vanishing: "Vanishing", writes: int, heard: bool
+    run: SmallRun, vanishing: Vanishing, writes: int, heard: bool
 ) -> None:
     context = run.begin()
     run.commit(context, 100)
@@ -77,7 +75,7 @@ def test_killed_after_any_write_the_next_attempt_finds_the_right_state(
 @pytest.mark.parametrize("heard", [True, False], ids=["answered", "answer lost"])
 @pytest.mark.parametrize("writes", range(1, WRITES_OF_A_SAVE))
 def test_tried_again_after_any_write_the_save_is_committed(
-    run: "SmallRun", vanishing: "Vanishing", writes: int, heard: bool
+    run: SmallRun, vanishing: Vanishing, writes: int, heard: bool
 ) -> None:
     context = run.begin()
     with pytest.raises(Unavailable):
@@ -87,7 +85,7 @@ def test_tried_again_after_any_write_the_save_is_committed(
     assert run.checkpoints.newest_good_state().bad == ()
 
 
-def save_with(committer: Committer, run: "SmallRun", images_seen: int, note: str, *, model: bool) -> None:
+def save_with(committer: Committer, run: SmallRun, images_seen: int, note: str, *, model: bool) -> None:
     request = SaveRequest(
         images_seen=images_seen,
         step=0,
@@ -100,9 +98,7 @@ def save_with(committer: Committer, run: "SmallRun", images_seen: int, note: str
 
 
 @pytest.mark.parametrize("writes", range(1, WRITES_OF_A_SAVE + 1))
-def test_a_second_try_writes_the_bytes_of_the_first(
-    run: "SmallRun", vanishing: "Vanishing", writes: int
-) -> None:
+def test_a_second_try_writes_the_bytes_of_the_first(run: SmallRun, vanishing: Vanishing, writes: int) -> None:
     """Else the first try's manifest, arriving late, would vouch for bytes that are gone."""
     context = run.begin()
     store = vanishing(writes, heard=False)
@@ -117,7 +113,7 @@ def test_a_second_try_writes_the_bytes_of_the_first(
 
 
 def test_a_create_that_says_exists_after_a_lost_answer_is_a_success_if_it_is_our_own(
-    run: "SmallRun", intercepted: "InterceptedStore", monkeypatch: pytest.MonkeyPatch
+    run: SmallRun, intercepted: InterceptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def repeat(key: str) -> None:
         if key.endswith("manifest.json"):
@@ -128,7 +124,7 @@ def test_a_create_that_says_exists_after_a_lost_answer_is_a_success_if_it_is_our
     run.check_loads(100)
 
 
-def test_what_is_committed_is_not_written_again(run: "SmallRun", intercepted: "InterceptedStore") -> None:
+def test_what_is_committed_is_not_written_again(run: SmallRun, intercepted: InterceptedStore) -> None:
     context = run.begin()
     run.commit(context, 100)
     run.commit(context, 100, store=intercepted)
@@ -136,7 +132,7 @@ def test_what_is_committed_is_not_written_again(run: "SmallRun", intercepted: "I
     run.check_loads(100)
 
 
-def test_a_model_can_follow_the_state_that_was_saved_without_it(run: "SmallRun") -> None:
+def test_a_model_can_follow_the_state_that_was_saved_without_it(run: SmallRun) -> None:
     context = run.begin()
     run.commit(context, 100, model=False)
     run.commit(context, 100, model=True)
@@ -144,7 +140,7 @@ def test_a_model_can_follow_the_state_that_was_saved_without_it(run: "SmallRun")
     run.check_loads(100)
 
 
-def test_an_attempt_that_was_replaced_commits_nothing(run: "SmallRun") -> None:
+def test_an_attempt_that_was_replaced_commits_nothing(run: SmallRun) -> None:
     first = run.begin()
     run.commit(first, 100)
     run.begin("000000000100-a000001")
@@ -154,7 +150,7 @@ def test_an_attempt_that_was_replaced_commits_nothing(run: "SmallRun") -> None:
     assert [state.images_seen for state in run.checkpoints.list_states()] == [100]
 
 
-def test_a_writer_paused_between_its_last_look_and_its_commit_is_ignored(run: "SmallRun") -> None:
+def test_a_writer_paused_between_its_last_look_and_its_commit_is_ignored(run: SmallRun) -> None:
     class PausedStore:
         """The newer attempt begins after the fence was checked, before the manifest is created."""
 
@@ -177,7 +173,7 @@ def test_a_writer_paused_between_its_last_look_and_its_commit_is_ignored(run: "S
     assert [str(checkpoint.name) for checkpoint in ignored] == ["000000000200-a000001"]
 
 
-def test_a_stranger_under_the_same_attempt_number_is_fenced(run: "SmallRun", other_run: "SmallRun") -> None:
+def test_a_stranger_under_the_same_attempt_number_is_fenced(run: SmallRun, other_run: SmallRun) -> None:
     run.commit(run.begin(), 100)
     stranger = other_run.begin()
     with pytest.raises(RunFailed, match="committed by another process that calls itself attempt 1") as caught:
@@ -185,7 +181,7 @@ def test_a_stranger_under_the_same_attempt_number_is_fenced(run: "SmallRun", oth
     assert caught.value.reason is Reason.FENCED
 
 
-def test_other_weights_at_the_same_step_of_one_attempt_are_refused(run: "SmallRun") -> None:
+def test_other_weights_at_the_same_step_of_one_attempt_are_refused(run: SmallRun) -> None:
     context = run.begin()
     run.commit(context, 100)
     request = SaveRequest(images_seen=100, step=0, epoch=0, write_model=False, progress={}, ledger={})

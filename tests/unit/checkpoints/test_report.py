@@ -1,21 +1,18 @@
 """The documents behind `synthray checkpoints ... --json`, and models taken out of a run."""
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
+from small_run import SmallRun
 
 from synthray.checkpoints.export import export_model
 from synthray.checkpoints.layout import digest_file_tensors
 from synthray.checkpoints.report import build_details, build_listing, build_verification
 from synthray.errors import InvalidInput, NotFound, VerificationFailed
 
-if TYPE_CHECKING:
-    from tests.unit.checkpoints.conftest import SmallRun
-
 
 @pytest.fixture
-def trained(run: "SmallRun") -> "SmallRun":
+def trained(run: SmallRun) -> SmallRun:
     context = run.begin()
     run.commit(context, 100)
     run.commit(context, 150, model=False)
@@ -24,7 +21,7 @@ def trained(run: "SmallRun") -> "SmallRun":
 
 
 def test_the_details_of_the_newest_state_name_everything_that_outside_checks_need(
-    trained: "SmallRun",
+    trained: SmallRun,
 ) -> None:
     details = build_details(trained.checkpoints)
     state = f"{trained.store.uri}/states/000000000200-a000001"
@@ -49,19 +46,19 @@ def test_the_details_of_the_newest_state_name_everything_that_outside_checks_nee
     json.dumps(details)
 
 
-def test_the_details_of_an_epoch_are_those_of_its_newest_state(trained: "SmallRun") -> None:
+def test_the_details_of_an_epoch_are_those_of_its_newest_state(trained: SmallRun) -> None:
     details = build_details(trained.checkpoints, epoch=1)
     assert (details["images_seen"], details["model_uri"]) == (150, None)
 
 
-def test_an_epoch_whose_state_is_gone_is_described_by_its_model(trained: "SmallRun") -> None:
+def test_an_epoch_whose_state_is_gone_is_described_by_its_model(trained: SmallRun) -> None:
     weights_sha256 = build_details(trained.checkpoints, epoch=2)["weights_sha256"]
     trained.store.delete(["states/000000000200-a000001/manifest.json"])
     details = build_details(trained.checkpoints, epoch=2)
     assert (details["kind"], details["weights_sha256"]) == ("model", weights_sha256)
 
 
-def test_a_listing_tells_the_chain_from_what_is_ignored(trained: "SmallRun") -> None:
+def test_a_listing_tells_the_chain_from_what_is_ignored(trained: SmallRun) -> None:
     trained.begin("000000000150-a000001")
     listing = build_listing(trained.checkpoints)
     assert [state["images_seen"] for state in listing["states"]] == [100, 150]
@@ -73,7 +70,7 @@ def test_a_listing_tells_the_chain_from_what_is_ignored(trained: "SmallRun") -> 
     json.dumps(listing)
 
 
-def test_verification_reads_everything_and_names_what_is_wrong(trained: "SmallRun") -> None:
+def test_verification_reads_everything_and_names_what_is_wrong(trained: SmallRun) -> None:
     assert build_verification(trained.checkpoints)["ok"] is True
     key = "models/000000000100-a000001/unet/diffusion_pytorch_model.safetensors"
     data = trained.store.read(key)
@@ -90,13 +87,13 @@ def test_verification_reads_everything_and_names_what_is_wrong(trained: "SmallRu
     assert build_verification(trained.checkpoints, epoch=2)["ok"] is True
 
 
-def test_where_there_is_nothing_it_is_said(run: "SmallRun") -> None:
+def test_where_there_is_nothing_it_is_said(run: SmallRun) -> None:
     for build in (build_listing, build_details, build_verification):
         with pytest.raises(NotFound, match="holds no checkpoint"):
             build(run.checkpoints)
 
 
-def test_an_exported_model_is_the_runs_own_files(trained: "SmallRun") -> None:
+def test_an_exported_model_is_the_runs_own_files(trained: SmallRun) -> None:
     model = trained.checkpoints.list_models()[-1]
     destination = trained.store.child("exported")
     paths = export_model(trained.checkpoints, model, destination)
@@ -106,7 +103,7 @@ def test_an_exported_model_is_the_runs_own_files(trained: "SmallRun") -> None:
         assert destination.read(path) == trained.store.read(f"models/{model.name}/{path}")
 
 
-def test_an_export_overwrites_nothing(trained: "SmallRun") -> None:
+def test_an_export_overwrites_nothing(trained: SmallRun) -> None:
     destination = trained.store.child("exported")
     destination.write("thesis.tex", b"years of work")
     with pytest.raises(InvalidInput) as caught:
@@ -116,7 +113,7 @@ def test_an_export_overwrites_nothing(trained: "SmallRun") -> None:
     )
 
 
-def test_a_damaged_model_is_not_exported(trained: "SmallRun") -> None:
+def test_a_damaged_model_is_not_exported(trained: SmallRun) -> None:
     model = trained.checkpoints.list_models()[-1]
     trained.store.write(f"models/{model.name}/unet/config.json", b'{"sample_size": 65}')
     destination = trained.store.child("exported")

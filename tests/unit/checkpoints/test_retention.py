@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from intercepted_stores import InterceptedStore, VanishingStore
+from small_run import SmallRun
 
 from synthray.checkpoints.names import CheckpointName
 from synthray.checkpoints.requests import RetentionPolicy
 from synthray.checkpoints.retention import (
+    RetentionMemory,
     SavedModel,
     SavedState,
     apply_retention,
@@ -18,9 +20,6 @@ from synthray.checkpoints.retention import (
     plan_states,
 )
 from synthray.errors import Unavailable
-
-if TYPE_CHECKING:
-    from tests.unit.checkpoints.conftest import InterceptedStore, SmallRun, VanishingStore
 
 names = st.builds(CheckpointName, st.integers(0, 30), st.integers(1, 4))
 states = st.lists(st.builds(SavedState, names, st.booleans()), unique_by=lambda state: state.name)
@@ -85,21 +84,21 @@ def test_every_second_epochs_models_and_the_best_one_stay() -> None:
     assert {name.images_seen // 100 for name in gone} == {1, 5}
 
 
-def list_names(run: "SmallRun", kind: str) -> list[str]:
+def list_names(run: SmallRun, kind: str) -> list[str]:
     return sorted({info.key.split("/")[1] for info in run.store.list(f"{kind}/")})
 
 
 POLICY = RetentionPolicy(states=2, models_every_nth_epoch=1, best=1)
 
 
-def test_the_newest_states_stay_and_the_one_that_was_resumed_from(run: "SmallRun") -> None:
+def test_the_newest_states_stay_and_the_one_that_was_resumed_from(run: SmallRun) -> None:
     first = run.begin()
     for images_seen in (100, 200):
         run.commit(first, images_seen)
     second = run.begin("000000000200-a000001")
     for images_seen in (300, 400, 500):
         run.commit(second, images_seen)
-    deleted = apply_retention(run.store, 2, POLICY, {})
+    deleted = apply_retention(run.store, 2, POLICY, RetentionMemory())
     assert deleted == ["states/000000000100-a000001/", "states/000000000300-a000002/"]
     assert list_names(run, "states") == [
         "000000000200-a000001",
@@ -109,17 +108,17 @@ def test_the_newest_states_stay_and_the_one_that_was_resumed_from(run: "SmallRun
     assert len(list_names(run, "models")) == 5
 
 
-def test_damaged_states_do_not_count_among_those_that_are_kept(run: "SmallRun") -> None:
+def test_damaged_states_do_not_count_among_those_that_are_kept(run: SmallRun) -> None:
     context = run.begin()
     for images_seen in (100, 200, 300):
         run.commit(context, images_seen)
     run.store.delete([f"states/000000000{n}-a000001/weights.safetensors" for n in (200, 300)])
-    assert apply_retention(run.store, 1, POLICY, {}) == []
+    assert apply_retention(run.store, 1, POLICY, RetentionMemory()) == []
     run.check_loads(100)
 
 
-def test_a_damaged_manifest_is_noticed_although_it_was_read_before(run: "SmallRun") -> None:
-    context, known = run.begin(), {}  # type: ignore[var-annotated]
+def test_a_damaged_manifest_is_noticed_although_it_was_read_before(run: SmallRun) -> None:
+    context, known = run.begin(), RetentionMemory()
     for images_seen in (100, 200, 300):
         run.commit(context, images_seen)
     run.store.delete(["states/000000000300-a000001/optimizer.safetensors"])
@@ -129,69 +128,69 @@ def test_a_damaged_manifest_is_noticed_although_it_was_read_before(run: "SmallRu
     assert list_names(run, "states")[0] == "000000000100-a000001"
 
 
-def test_what_was_never_committed_is_swept(run: "SmallRun") -> None:
+def test_what_was_never_committed_is_swept(run: SmallRun) -> None:
     context = run.begin()
     run.store.write("states/000000000050-a000001/weights.safetensors", b"half")
     run.store.write("models/000000000050-a000001/model_index.json", b"half")
     run.commit(context, 100)
-    assert apply_retention(run.store, 1, POLICY, {}) == [
+    assert apply_retention(run.store, 1, POLICY, RetentionMemory()) == [
         "states/000000000050-a000001/",
         "models/000000000050-a000001/",
     ]
     run.check_loads(100)
 
 
-def test_uploads_of_a_newer_attempt_are_not_touched_by_an_older_one(run: "SmallRun") -> None:
+def test_uploads_of_a_newer_attempt_are_not_touched_by_an_older_one(run: SmallRun) -> None:
     first = run.begin()
     for images_seen in (100, 200, 300):
         run.commit(first, images_seen)
     run.begin("000000000100-a000001")
     run.store.write("states/000000000200-a000002/weights.safetensors", b"under way")
     before = [info.key for info in run.store.list()]
-    assert apply_retention(run.store, 1, POLICY, {}) == []
+    assert apply_retention(run.store, 1, POLICY, RetentionMemory()) == []
     assert [info.key for info in run.store.list()] == before
 
 
-def test_states_off_the_chain_go_once_enough_lie_on_it(run: "SmallRun") -> None:
+def test_states_off_the_chain_go_once_enough_lie_on_it(run: SmallRun) -> None:
     first = run.begin()
     for images_seen in (100, 200):
         run.commit(first, images_seen, model=False)
     second = run.begin()
     run.commit(second, 10, model=False)
-    assert apply_retention(run.store, 2, POLICY, {}) == []
+    assert apply_retention(run.store, 2, POLICY, RetentionMemory()) == []
     run.commit(second, 20, model=False)
-    assert len(apply_retention(run.store, 2, POLICY, {})) == 2
+    assert len(apply_retention(run.store, 2, POLICY, RetentionMemory())) == 2
     assert list_names(run, "states") == ["000000000010-a000002", "000000000020-a000002"]
 
 
-def test_the_manifest_is_deleted_before_the_parts(run: "SmallRun", intercepted: "InterceptedStore") -> None:
+def test_the_manifest_is_deleted_before_the_parts(run: SmallRun, intercepted: InterceptedStore) -> None:
     context = run.begin()
     for images_seen in (100, 200, 300):
         run.commit(context, images_seen, model=False)
-    apply_retention(intercepted, 1, POLICY, {})
+    apply_retention(intercepted, 1, POLICY, RetentionMemory())
     assert intercepted.changes[0] == "states/000000000100-a000001/manifest.json"
     assert len(set(intercepted.changes)) == 5
 
 
 @pytest.mark.parametrize("deletes", range(6))
 def test_killed_between_two_deletes_no_bad_state_is_left_and_the_next_sweep_finishes(
-    run: "SmallRun", vanishing: "Callable[..., VanishingStore]", deletes: int
+    run: SmallRun, vanishing: Callable[..., VanishingStore], deletes: int
 ) -> None:
     context = run.begin()
     for images_seen in (100, 200, 300):
         run.commit(context, images_seen, model=False)
     with pytest.raises(Unavailable):
-        apply_retention(vanishing(deletes, heard=False), 1, POLICY, {})
+        apply_retention(vanishing(deletes, heard=False), 1, POLICY, RetentionMemory())
     listed, _ = run.checkpoints.list_checkpoints("state")
     assert all(checkpoint.is_sound for checkpoint in listed)
-    apply_retention(run.store, 1, POLICY, {})
+    apply_retention(run.store, 1, POLICY, RetentionMemory())
     assert list_names(run, "states") == ["000000000200-a000001", "000000000300-a000001"]
     run.check_loads(300)
 
 
-def test_a_whole_run_keeps_what_its_policy_says(run: "SmallRun") -> None:
+def test_a_whole_run_keeps_what_its_policy_says(run: SmallRun) -> None:
     policy = replace(POLICY, models_every_nth_epoch=4)
-    context, known = run.begin(), {}  # type: ignore[var-annotated]
+    context, known = run.begin(), RetentionMemory()
     for images_seen in range(100, 1001, 100):
         run.commit(context, images_seen)
         apply_retention(run.store, 1, policy, known)

@@ -1,17 +1,14 @@
 """Readers: any damage to any object is found and reported, and the run goes on from the state before."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import pytest
+from small_run import SmallRun, check_tensors
 
 from synthray.checkpoints.names import STATE_FILES
-from synthray.checkpoints.store import BadCheckpoint, select_manifest
+from synthray.checkpoints.store import BadCheckpoint, CheckpointStore, select_manifest
 from synthray.errors import NotFound, Reason, VerificationFailed
 from synthray.storage import ByteRange, ObjectStore
-
-if TYPE_CHECKING:
-    from tests.unit.checkpoints.conftest import SmallRun
 
 OLD, NEW = "states/000000000100-a000001", "states/000000000200-a000001"
 
@@ -48,7 +45,7 @@ def take_from_another_state(store: ObjectStore, path: str) -> str:
 
 
 @pytest.fixture
-def two_states(run: "SmallRun") -> "SmallRun":
+def two_states(run: SmallRun) -> SmallRun:
     context = run.begin()
     run.commit(context, 100)
     run.commit(context, 200)
@@ -59,7 +56,7 @@ def two_states(run: "SmallRun") -> "SmallRun":
 @pytest.mark.parametrize("path", sorted(STATE_FILES))
 @pytest.mark.parametrize("damage", [remove, truncate, empty, flip, take_from_another_state])
 def test_a_damaged_part_is_found_and_the_state_before_is_taken(
-    two_states: "SmallRun", damage: Damage, path: str
+    two_states: SmallRun, damage: Damage, path: str
 ) -> None:
     problem = damage(two_states.store, path)
     assert two_states.checkpoints.newest_good_state().bad == (
@@ -69,14 +66,12 @@ def test_a_damaged_part_is_found_and_the_state_before_is_taken(
 
 
 @pytest.mark.parametrize("damage", [remove, truncate])
-def test_what_a_listing_shows_to_be_damaged_is_not_even_listed(
-    two_states: "SmallRun", damage: Damage
-) -> None:
+def test_what_a_listing_shows_to_be_damaged_is_not_even_listed(two_states: SmallRun, damage: Damage) -> None:
     damage(two_states.store, "optimizer.safetensors")
     assert [state.images_seen for state in two_states.checkpoints.list_states()] == [100]
 
 
-def test_parts_swapped_within_a_state_are_found(two_states: "SmallRun") -> None:
+def test_parts_swapped_within_a_state_are_found(two_states: SmallRun) -> None:
     weights, ema = (two_states.store.read(f"{NEW}/{part}.safetensors") for part in ("weights", "ema"))
     two_states.store.write(f"{NEW}/weights.safetensors", ema)
     two_states.store.write(f"{NEW}/ema.safetensors", weights)
@@ -100,7 +95,7 @@ def test_parts_swapped_within_a_state_are_found(two_states: "SmallRun") -> None:
     ids=["truncated", "empty", "another epoch", "another kind", "no fields", "zeros"],
 )
 def test_a_damaged_manifest_makes_a_bad_state_and_no_crash(
-    two_states: "SmallRun", replace: Callable[[bytes], bytes]
+    two_states: SmallRun, replace: Callable[[bytes], bytes]
 ) -> None:
     data = two_states.store.read(f"{NEW}/manifest.json")
     assert replace(data) != data
@@ -111,14 +106,14 @@ def test_a_damaged_manifest_makes_a_bad_state_and_no_crash(
     assert [state.images_seen for state in two_states.checkpoints.list_states()] == [100]
 
 
-def test_a_manifest_of_another_state_is_damage(two_states: "SmallRun") -> None:
+def test_a_manifest_of_another_state_is_damage(two_states: SmallRun) -> None:
     two_states.store.write(f"{NEW}/manifest.json", two_states.store.read(f"{OLD}/manifest.json"))
     (bad,) = two_states.checkpoints.newest_good_state().bad
     assert bad.problems == ("manifest.json is damaged: it belongs to the state 000000000100-a000001",)
 
 
 def test_a_whole_state_of_another_run_is_bad_although_it_is_sound_in_itself(
-    two_states: "SmallRun", other_run: "SmallRun"
+    two_states: SmallRun, other_run: SmallRun
 ) -> None:
     other_run.commit(other_run.begin(), 300)
     foreign = "states/000000000300-a000001"
@@ -129,7 +124,7 @@ def test_a_whole_state_of_another_run_is_bad_although_it_is_sound_in_itself(
     two_states.check_loads(200)
 
 
-def test_where_no_state_is_good_the_run_starts_anew_and_says_why(two_states: "SmallRun") -> None:
+def test_where_no_state_is_good_the_run_starts_anew_and_says_why(two_states: SmallRun) -> None:
     two_states.store.delete([f"{OLD}/progress.json", f"{NEW}/ema.safetensors"])
     point = two_states.checkpoints.newest_good_state()
     assert point.manifest is None
@@ -140,14 +135,14 @@ def test_where_no_state_is_good_the_run_starts_anew_and_says_why(two_states: "Sm
 
 
 def test_a_damaged_state_that_an_attempt_resumed_from_is_passed_over_along_the_chain(
-    two_states: "SmallRun",
+    two_states: SmallRun,
 ) -> None:
     two_states.begin("000000000200-a000001")
     flip(two_states.store, "optimizer.safetensors")
     two_states.check_loads(100)
 
 
-def test_an_upload_that_was_never_committed_is_not_a_bad_state(two_states: "SmallRun") -> None:
+def test_an_upload_that_was_never_committed_is_not_a_bad_state(two_states: SmallRun) -> None:
     two_states.store.write("states/000000000300-a000001/weights.safetensors", b"half")
     assert two_states.checkpoints.newest_good_state().bad == ()
 
@@ -178,24 +173,25 @@ class NoisyStore:
             self._flip(byte_range.key, memoryview(data))
         return [bytes(data) for data in answers]
 
-    def read_into(self, key: str, buffer: memoryview) -> None:
-        self._store.read_into(key, buffer)
+    def read_into(
+        self, key: str, buffer: memoryview, *, start: int = 0, size_bytes: int | None = None
+    ) -> None:
+        self._store.read_into(key, buffer, start=start, size_bytes=size_bytes)
         self._flip(key, buffer)
 
 
-def test_bytes_that_flipped_on_the_way_are_read_again(two_states: "SmallRun") -> None:
-    noisy = type(two_states)(NoisyStore(two_states.store))  # type: ignore[arg-type]
-    assert noisy.checkpoints.newest_good_state().bad == ()
-    manifest = noisy.checkpoints.list_states()[-1]
-    loaded = type(two_states)(NoisyStore(two_states.store)).checkpoints.load_state(manifest)  # type: ignore[arg-type]
-    assert loaded.progress == {"images_seen": 200}
+def test_bytes_that_flipped_on_the_way_are_read_again(two_states: SmallRun) -> None:
+    noisy = CheckpointStore(NoisyStore(two_states.store))  # type: ignore[arg-type]
+    assert noisy.newest_good_state().bad == ()
+    manifest = noisy.list_states()[-1]
+    check_tensors(CheckpointStore(NoisyStore(two_states.store)), manifest)  # type: ignore[arg-type]
 
 
-def test_loading_a_part_that_was_changed_since_it_was_verified_fails(two_states: "SmallRun") -> None:
+def test_loading_a_part_that_was_changed_since_it_was_verified_fails(two_states: SmallRun) -> None:
     manifest = two_states.checkpoints.list_states()[-1]
     flip(two_states.store, "weights.safetensors")
     with pytest.raises(VerificationFailed) as caught:
-        two_states.checkpoints.load_state(manifest)
+        two_states.checkpoints.load_tensors(manifest, "weights.safetensors")
     assert caught.value.reason is Reason.CHECKPOINT_CORRUPT
     assert caught.value.message == (
         f"{two_states.store.uri}/{NEW}/weights.safetensors does not match its SHA-256; "
@@ -203,7 +199,7 @@ def test_loading_a_part_that_was_changed_since_it_was_verified_fails(two_states:
     )
 
 
-def test_a_missing_epoch_is_answered_with_those_that_are_there(two_states: "SmallRun") -> None:
+def test_a_missing_epoch_is_answered_with_those_that_are_there(two_states: SmallRun) -> None:
     states = two_states.checkpoints.list_states()
     assert select_manifest(states, "s3://x/run", 1).images_seen == 100
     with pytest.raises(NotFound) as caught:

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from committed_run import build_tiny_unet
 from diffusers import UNet2DModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,17 +28,7 @@ def schedule() -> NoiseSchedule:
 
 @pytest.fixture(scope="module")
 def unet() -> UNet2DModel:
-    torch.manual_seed(0)
-    return UNet2DModel(
-        sample_size=16,
-        in_channels=1,
-        out_channels=1,
-        layers_per_block=1,
-        block_out_channels=(16, 32),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-    )
+    return build_tiny_unet(0, block_out_channels=(16, 32))
 
 
 @pytest.fixture(scope="module")
@@ -170,13 +161,12 @@ def test_the_digest_is_of_the_pixels(generator: Generator) -> None:
 
 
 def test_rows_and_columns_of_an_image_that_is_not_square_keep_their_places(schedule: NoiseSchedule) -> None:
-    unet = UNet2DModel(
+    unet = build_tiny_unet(
+        0,
         sample_size=(8, 16),
         in_channels=3,
         out_channels=3,
-        layers_per_block=1,
         block_out_channels=(8, 8),
-        norm_num_groups=4,
         down_block_types=("DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D"),
     )

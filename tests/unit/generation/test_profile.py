@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from committed_run import build_tiny_unet
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 
@@ -14,17 +15,7 @@ from synthray.generation.profile import PROFILES, STRICT_1, check_weights, pinne
 
 @pytest.fixture(scope="module")
 def unet() -> UNet2DModel:
-    torch.manual_seed(0)
-    return UNet2DModel(
-        sample_size=16,
-        in_channels=1,
-        out_channels=1,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-    )
+    return build_tiny_unet(0)
 
 
 def global_settings() -> tuple[object, ...]:
