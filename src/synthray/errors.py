@@ -36,6 +36,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     REPEATED_DEATHS = "RepeatedDeaths"
     WORKER_LOST = "WorkerLost"
+    DRIVER_LOST = "DriverLost"
     WORKER_HUNG = "WorkerHung"
     RAY_UNAVAILABLE = "RayUnavailable"
     FENCED = "Fenced"

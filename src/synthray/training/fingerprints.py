@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from synthray.diffusion.fingerprint import fingerprint
 from synthray.errors import InvalidInput, Reason
-from synthray.training.ledger import FaultRecord, with_fault
+from synthray.training.ledger import RunEvent, with_events
 from synthray.training.settings import RunSettings
 from synthray.training.state import TrainingState
 from synthray.training.world import World
@@ -82,5 +82,5 @@ def note_change(state: TrainingState, before: Mapping[str, str], now: Mapping[st
     if change:
         message = f"training goes on with another kind of machine, no longer bit for bit: {change}"
         _log.warning("%s", message)
-        fault = FaultRecord(state.images_seen, FINGERPRINT_CHANGED, message, time.time())
-        state.ledger = with_fault(state.ledger, fault)
+        fault = RunEvent(state.images_seen, FINGERPRINT_CHANGED, message, time.time())
+        state.ledger = with_events(state.ledger, [fault])

@@ -5,18 +5,26 @@ It runs alone in one process, under torchrun and under Ray, and knows none of th
 workers must share (stop, repeat, replace, fail) comes out of a reduction, so no two workers part ways.
 """
 
+import logging
 import time
-from collections.abc import Sequence
 
-from synthray.data.order import SampleOrder, SampleRef
-from synthray.data.stream import ReadAhead, read_good_micro_batch
-from synthray.training.batches import TrainingBatch, make_training_batch
+from synthray.errors import SynthrayError
+from synthray.training.attempt_history import write_ending
 from synthray.training.bookkeeping import SegmentBooks
 from synthray.training.control import RunControl
-from synthray.training.evaluation import Validation, plan_validation
-from synthray.training.feed import LOADER_THREADS, PREFETCHED_MICRO_BATCHES, StepFeed, StepShare
-from synthray.training.ledger import FaultRecord, StepTimes, after_epoch, after_stall, after_step, with_fault
+from synthray.training.evaluation import validate
+from synthray.training.feed import StepFeed, StepShare
+from synthray.training.ledger import (
+    Planned,
+    RunEvent,
+    StepTimes,
+    after_epoch,
+    after_stall,
+    after_step,
+    with_events,
+)
 from synthray.training.previews import draw_missing_previews, draw_previews
+from synthray.training.sample_audit import open_audit
 from synthray.training.saving import SaveDesk
 from synthray.training.segment import Segment, open_segment
 from synthray.training.settings import AttemptSettings, RunSettings
@@ -26,6 +34,8 @@ from synthray.training.waiting import ROUND_SECONDS, SharedWait, StopAsked
 from synthray.training.world import World
 
 COMPLETE, STOPPED = "complete", "stopped"
+
+_log = logging.getLogger(__name__)
 
 
 def train_segment(settings: RunSettings, attempt: AttemptSettings, world: World, control: RunControl) -> str:
@@ -45,9 +55,14 @@ def run_segment(segment: Segment, control: RunControl) -> str:
     """
     loop = _Loop(segment, control)
     try:
-        return loop.run()
+        outcome = loop.run()
+        loop.leave_word(outcome)
+    except SynthrayError as error:
+        loop.leave_word(str(error.reason))
+        raise
     finally:
         loop.close()
+    return outcome
 
 
 class _Loop:
@@ -67,22 +82,40 @@ class _Loop:
         self._wait = SharedWait(segment.world, control, self._report)
         self._wait.storage_wait_seconds = segment.storage_wait_seconds
         self._desk = SaveDesk(segment) if segment.world.rank == 0 else None
+        self._audit = open_audit(
+            segment.settings.storage.audit_directory, segment.attempt.number, segment.world
+        )
 
     def run(self) -> str:
         """Walk until the end or until asked to stop."""
         self._report("Running")
         complete = self._catch_up() and self._walk()
         if not complete:
+            self._note(Planned.STOPPED, f"attempt {self._segment.attempt.number} was asked to stop")
             self._save(model=self._segment.epoch_is_booked)
         if not self._settle() or not complete:
             return STOPPED
         self._report("Complete")
         return COMPLETE
 
+    def leave_word(self, words: str) -> None:
+        """Let the first worker say in the store how the attempt ends, if the store is there."""
+        if self._desk is None or self._desk.storage_is_away:
+            return
+        segment = self._segment
+        try:
+            write_ending(
+                segment.store, segment.attempt.number, words=words, images_seen=self._state.images_seen
+            )
+        except SynthrayError as error:
+            _log.warning("the attempt's end is not noted: %s", error.message)
+
     def close(self) -> None:
-        """Let go of the uploader."""
+        """Let go of the uploader and of the audit's file."""
         if self._desk is not None:
             self._desk.close()
+        if self._audit is not None:
+            self._audit.close()
 
     def _catch_up(self) -> bool:
         """Do what an earlier attempt left undone at the point where the state stands."""
@@ -106,6 +139,8 @@ class _Loop:
         if share is None:
             return False
         result = self._segment.engine.run(share.batches, Votes())
+        if self._audit is not None:
+            self._audit.record(step, share.batches, images_seen=self._state.images_seen)
         self._book(step, share, result, time.perf_counter() - started)
         if self._plan.ends_epoch(step):
             going_on = self._end_epoch()
@@ -130,11 +165,9 @@ class _Loop:
             skipped=share.num_replaced,
         )
         if result.hardware_fault:
-            self._note_fault(
-                "HardwareFault", f"step {step} was not finite once and finite when computed again"
-            )
+            self._note("HardwareFault", f"step {step} was not finite once and finite when computed again")
         if share.new_bad_samples:
-            self._note_fault(
+            self._note(
                 "BadSample",
                 f"training samples {list(share.new_bad_samples)} can't be read intact and are replaced by "
                 f"rule from step {step} on",
@@ -147,48 +180,25 @@ class _Loop:
             num_replaced=share.num_replaced,
         )
 
-    def _note_fault(self, kind: str, message: str) -> None:
-        fault = FaultRecord(self._state.images_seen, kind, message, time.time())
-        self._state.ledger = with_fault(self._state.ledger, fault)
+    def _note(self, kind: str, message: str) -> None:
+        event = RunEvent(self._state.images_seen, str(kind), message, time.time())
+        self._state.ledger = with_events(self._state.ledger, [event])
 
     def _end_epoch(self) -> bool:
         """Validate, write the epoch into the ledger, save its model and state, draw its previews.
 
         Stopped before the epoch is written, the next attempt does all of it.
         """
-        validated, validation_loss = self._validate()
-        if not validated:
+        validation = validate(self._segment, self._wait)
+        if validation is None:
             return False
         state = self._state
         epoch = self._plan.epochs_done(state.images_seen)
         state.ledger = after_epoch(
-            state.ledger, epoch=epoch, images_seen=state.images_seen, validation_loss=validation_loss
+            state.ledger, epoch=epoch, images_seen=state.images_seen, validation_loss=validation.loss
         )
-        self._books.validation_loss = validation_loss
+        self._books.validation_loss = validation.loss
         return self._save(model=True) and draw_previews(self._segment, self._wait, epoch)
-
-    def _validate(self) -> tuple[bool, float | None]:
-        """Whether it came to an end, and the loss of the moving average on the held-out samples."""
-        segment = self._segment
-        if len(segment.dataset.holdout) == 0:
-            return True, None
-        order = SampleOrder(segment.settings.seed, len(segment.dataset.holdout))
-
-        def make(refs: Sequence[SampleRef]) -> TrainingBatch:
-            micro_batch = read_good_micro_batch(segment.holdout_reader, refs, order=order)
-            return make_training_batch(micro_batch, segment.validation_source)
-
-        plan = plan_validation(len(segment.dataset.holdout), self._plan.micro_batch_size, segment.world)
-        with (
-            ReadAhead(plan, make, ahead=PREFETCHED_MICRO_BATCHES, threads=LOADER_THREADS) as batches,
-            segment.showing(segment.state.ema),
-        ):
-            validation = Validation(
-                batches, segment.engine.losses, num_timesteps=segment.schedule.num_timesteps
-            )
-            if self._wait.until(validation.advance, away=lambda: batches.storage_is_away).stop:
-                return False, None
-            return True, validation.loss(segment.world)
 
     def _save_if_due(self) -> None:
         desk = self._desk
@@ -236,6 +246,8 @@ class _Loop:
         if self._desk is not None:
             for result in self._desk.collect():
                 self._books.book_save(result, self._segment.settings.storage.checkpoints_uri)
+                if result.state is not None:
+                    self._note(Planned.SAVED, f"state {result.state}")
 
     def _report(self, name: str) -> None:
         self._books.book_storage_wait(self._wait.storage_wait_seconds)

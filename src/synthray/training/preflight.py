@@ -7,21 +7,26 @@ looked at before a GPU is taken, so that a run that can't start says so at once.
 import logging
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from synthray.checkpoints.attempts import AttemptRecord, begin_attempt
+from synthray.checkpoints.attempts import AttemptRecord, begin_attempt, newest_attempt
 from synthray.checkpoints.identity import RunIdentity, claim_prefix, read_identity
 from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.store import CheckpointStore
 from synthray.data.dataset import DatasetDescription, read_description
 from synthray.errors import InvalidInput, Reason
 from synthray.storage import ObjectStore, check_conditional_writes, open_store
+from synthray.training.attempt_history import Losses, has_ended, list_faults, read_records
 from synthray.training.decisions import Decision
+from synthray.training.ledger import Planned
+from synthray.training.missing_previews import observe_missing_previews
 from synthray.training.plan import BatchPlan
 from synthray.training.settings import AttemptSettings, RunSettings
 
 _log = logging.getLogger(__name__)
 
+_MOST_ATTEMPTS_READ = 100
 _PATH_FIELDS = ("optimization.globalBatchSize", "optimization.microBatchSize")
 
 
@@ -31,6 +36,9 @@ class Preflight:
 
     plan: BatchPlan
     store: ObjectStore
+    began: float
+    """When the run began, in seconds since 1970."""
+    losses: Losses = field(default_factory=Losses)
 
 
 def check_run(settings: RunSettings, *, adopt: bool) -> Preflight:
@@ -58,7 +66,8 @@ def check_run(settings: RunSettings, *, adopt: bool) -> Preflight:
     if adopt:
         _check_adoptable(store, identity)
     claim_prefix(store, identity, adopt=adopt)
-    return Preflight(plan, store)
+    there = read_identity(store) or identity
+    return Preflight(plan, store, datetime.fromisoformat(there.created).timestamp())
 
 
 def _check_adoptable(store: ObjectStore, identity: RunIdentity) -> None:
@@ -135,24 +144,57 @@ def _describe_lowered_epochs(plan: BatchPlan, images_seen: int) -> str:
     )
 
 
+def is_complete(settings: RunSettings, preflight: Preflight, resume_point: Manifest | None) -> bool:
+    """Whether nothing is left to do: all images seen, the model saved, the last previews drawn.
+
+    Raises Unavailable.
+    """
+    if resume_point is None or resume_point.images_seen < preflight.plan.images_total:
+        return False
+    if resume_point.model_sha256 is None:
+        return False
+    return not observe_missing_previews(
+        preflight.store,
+        settings.previews,
+        epoch=resume_point.epoch,
+        images_seen=resume_point.images_seen,
+    )
+
+
 def start_attempt(
     preflight: Preflight, resume_point: Manifest | None, *, images_reached: int | None, cause: Decision | None
 ) -> AttemptSettings:
     """Create the next attempt in the bucket: from here on every earlier one is fenced off.
 
-    `images_reached` is how far the driver's last segment got, if it came to a step; `cause` is why it ended.
+    `images_reached` is how far the driver's last segment got, if it came to a step; `cause` is why it ended,
+    None for a driver's first attempt. May be called again after it raised Unavailable.
     """
+    store = preflight.store
     resumes_from = str(resume_point.name) if resume_point else None
     resumed_images = resume_point.images_seen if resume_point else 0
+    preflight.losses.note_end(images_reached=images_reached or 0, resumed_images=resumed_images)
+    reason, message = _explain_start(store, cause)
     driver = f"{socket.gethostname()}/{os.getpid()}"
-    reason = str(cause.reason) if cause else "Started"
-    record: AttemptRecord = begin_attempt(preflight.store, driver, resumes_from, reason=reason)
+    record: AttemptRecord = begin_attempt(store, driver, resumes_from, reason=reason)
+    preflight.losses.note_start(record.number)
     _log.info("attempt %d goes on from %s", record.number, resumes_from or "nothing")
+    source = resume_point.attempt if resume_point else 0
+    between = range(max(source + 1, record.number - _MOST_ATTEMPTS_READ), record.number)
     return AttemptSettings(
         number=record.number,
         nonce=record.nonce,
         resumes_from=resumes_from,
-        redone_images=max(0, (images_reached or 0) - resumed_images),
-        fault_kind=str(cause.reason) if cause else "",
-        fault_message=cause.message if cause else "",
+        began=preflight.began,
+        redone_images=preflight.losses.since(source),
+        faults=list_faults([*read_records(store, between), record], {record.number: message}),
     )
+
+
+def _explain_start(store: ObjectStore, cause: Decision | None) -> tuple[str, str]:
+    """Why an attempt begins: what its driver saw of the last one, or what a new driver can tell of it."""
+    if cause is not None:
+        return (str(cause.reason), cause.message) if cause.reason else (str(Planned.STARTED), "")
+    last = newest_attempt(store)
+    if last == 0 or has_ended(store, last):
+        return str(Planned.STARTED), ""
+    return str(Reason.DRIVER_LOST), f"attempt {last} and its driver ended without a word"

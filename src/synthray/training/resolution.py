@@ -19,6 +19,7 @@ from synthray.storage import open_store, s3_settings_from_environment
 from synthray.training.learning_rate import LearningRateSchedule
 from synthray.training.precision import Precision, keep_precision, resolve_precision
 from synthray.training.settings import (
+    AUDIT_VARIABLE,
     DiffusionSettings,
     KeepSettings,
     OptimizerSettings,
@@ -150,4 +151,5 @@ def _storage(spec: TrainingRunSpec, environ: Mapping[str, str], cache_directory:
         checkpoints_uri=spec.checkpoints.uri,
         cache_directory=str(cache_directory),
         cache_max_bytes=int(parse_quantity(spec.workers.cache_size)),
+        audit_directory=environ.get(AUDIT_VARIABLE, ""),
     )

@@ -25,7 +25,7 @@ from synthray.training.beginning import read_start
 from synthray.training.bookkeeping import build_first_report
 from synthray.training.control import UNATTENDED, RunControl
 from synthray.training.fingerprints import agree_on_fingerprint, note_change
-from synthray.training.ledger import FaultRecord, Ledger, after_restart
+from synthray.training.ledger import AttemptStart, Ledger, after_start
 from synthray.training.plan import BatchPlan
 from synthray.training.precision import initial_loss_scale
 from synthray.training.settings import AttemptSettings, RunSettings
@@ -105,7 +105,10 @@ def open_segment(
     )
     module = init_unet(settings.architecture, settings.seed).to(world.device).train()
     state = TrainingState(
-        module, settings.optimizer, initial_loss_scale(settings.precision), Ledger(time.time(), time.time())
+        module,
+        settings.optimizer,
+        initial_loss_scale(settings.precision),
+        Ledger(started=attempt.began, saved=attempt.began),
     )
     store = open_store(places.checkpoints_uri, places.s3_of_workers)
     if attempt.resumes_from is not None or settings.init_from:
@@ -114,7 +117,8 @@ def open_segment(
         if before is not None:
             note_change(state, before, machine)
         state.copy_from_first(world)
-    _book_start(state, attempt)
+    start = AttemptStart(time.time(), attempt.number, world.size, attempt.redone_images, attempt.faults)
+    state.ledger = after_start(state.ledger, state.images_seen, start)
     reader = SampleReader(dataset, dataset_store, cache, table=dataset.train)
     holdout_reader = SampleReader(dataset, dataset_store, cache, table=dataset.holdout)
     engine = StepEngine(
@@ -155,12 +159,3 @@ def build_plan(settings: RunSettings, dataset: Dataset) -> BatchPlan:
         global_batch_size=settings.global_batch_size,
         micro_batch_size=settings.micro_batch_size,
     )
-
-
-def _book_start(state: TrainingState, attempt: AttemptSettings) -> None:
-    """Write into the ledger that an attempt began, and what had ended the one before."""
-    now = time.time()
-    fault = None
-    if attempt.fault_kind:
-        fault = FaultRecord(state.images_seen, attempt.fault_kind, attempt.fault_message, now)
-    state.ledger = after_restart(state.ledger, now, attempt.redone_images, fault)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from synthray.api.architecture import UNetArchitecture
 from synthray.storage import S3Settings
 from synthray.training.learning_rate import LearningRateSchedule
+from synthray.training.ledger import RunEvent
 from synthray.training.precision import Precision
 
 STORAGE_TRY_SECONDS = 20.0
+AUDIT_VARIABLE = "SYNTHRAY_AUDIT_DIRECTORY"
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,17 @@ class KeepSettings:
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """Where data comes from and results go to, and the node's cache."""
+    """Where data comes from and results go to, and the node's cache.
+
+    Workers record what they compute in `audit_directory`, unless it is empty.
+    """
 
     s3: S3Settings
     dataset_uri: str
     checkpoints_uri: str
     cache_directory: str
     cache_max_bytes: int
+    audit_directory: str
 
     @property
     def s3_of_workers(self) -> S3Settings:
@@ -100,11 +106,15 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class AttemptSettings:
-    """One attempt: its place in the chain, and the state that it goes on from (None: from the start)."""
+    """One attempt: its place in the chain, and the state that it goes on from (None: from the start).
+
+    `began` is when the run began. `redone_images` were computed since that state was saved, and lost;
+    `faults` are what ended the attempts since then.
+    """
 
     number: int
     nonce: str
     resumes_from: str | None
+    began: float
     redone_images: int
-    fault_kind: str
-    fault_message: str
+    faults: tuple[RunEvent, ...]

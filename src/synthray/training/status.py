@@ -29,7 +29,7 @@ def build_status(checkpoints: CheckpointStore) -> dict[str, Any]:
         "validation_loss": last.validation_loss if last else None,
         "last_checkpoint": newest.created,
         "attempts": ledger.attempts,
-        "faults": len(ledger.faults),
+        "faults": ledger.num_faults,
         "redone_images": ledger.redone_images,
         "goodput_ratio": round(ledger.goodput_ratio, 4),
         "useful_seconds": round(ledger.useful_seconds, 1),
