@@ -1,6 +1,7 @@
 """Where a run can start: on other weights, under torchrun; and how it ends when numbers go wrong."""
 
 import dataclasses
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,6 +58,30 @@ def test_torchrun_ends_with_the_bits_of_one_process(new_run: NewRun) -> None:
     assert launched.digests() == alone.digests()
 
 
+@pytest.mark.timeout(180)
+def test_the_loop_alone_stops_at_a_signal_and_finishes_what_is_complete_once(new_run: NewRun) -> None:
+    alone, stopped = new_run("alone"), new_run("stopped")
+    longer = "spec.optimization.epochs=40"
+    train(alone, longer)
+    module = [sys.executable, "-m", "synthray.training.standalone"]
+    command = [*module, str(stopped.file), "--cache", str(stopped.cache), "--set", longer]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("step 3," in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+    assert process.returncode == 130
+    reached = stopped.checkpoints().list_states()[-1].images_seen
+    assert reached >= 3 * 14
+    assert train(stopped, longer, num_workers=2) == "complete"
+    assert stopped.digests() == alone.digests()
+    states = [state.name for state in stopped.checkpoints().list_states()]
+    again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "tiny is complete; raise spec.optimization.epochs to train on" in again.stderr
+    assert [state.name for state in stopped.checkpoints().list_states()] == states
+    assert train(stopped, longer) == "complete"
+
+
 def test_init_from_starts_with_the_moving_average_of_a_runs_model(new_run: NewRun) -> None:
     teacher = new_run("teacher")
     train(teacher)
@@ -88,7 +113,7 @@ def test_a_loss_that_is_not_finite_twice_ends_the_run_before_the_weights_move(ne
             segment.engine.run(batches, Votes())
         assert failed.value.reason is Reason.NON_FINITE_LOSS
         assert "step 0" in failed.value.message
-        assert str(batches[1].positions) in failed.value.message
+        assert f"stream positions {list(batches[1].positions)};" in failed.value.message
         assert torch.equal(segment.state.flat.values, before)
         assert segment.state.step == 0
 
