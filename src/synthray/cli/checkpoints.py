@@ -84,19 +84,23 @@ def list_checkpoints(run: RunPlace, json: JsonOption = False) -> None:
         table.add_row(*_columns(entry, ", ".join(entry["problems"])))
     for entry in document["ignored"]:
         table.add_row(*_columns(entry, "ignored: not on the accepted chain of attempts"))
+    for entry in document["unfinished"]:
+        table.add_row(*_columns(entry, "never committed, or its manifest is lost"))
     results.print(table)
+    for problem in document["problems"]:
+        people.print(f"problem: {problem}", soft_wrap=True)
 
 
 def _columns(entry: dict[str, Any], problem: str) -> list[str]:
-    validation = entry["validation_loss"]
+    validation = entry.get("validation_loss")
     return [
         entry["kind"],
-        str(entry["epoch"]),
+        str(entry.get("epoch", "")),
         str(entry["images_seen"]),
         str(entry["attempt"]),
         f"{entry['bytes'] / 1e6:.1f}",
         "" if validation is None else f"{validation:.4f}",
-        str(entry["created"]),
+        str(entry.get("created", "")),
         problem,
     ]
 
@@ -117,7 +121,10 @@ def show(run: RunPlace, epoch: EpochOption = None, json: JsonOption = False) -> 
 
 
 def verify(run: RunPlace, epoch: EpochOption = None, json: JsonOption = False) -> None:
-    """Read every byte of every checkpoint and compare it with its digests; exit code 4 if one differs."""
+    """Read every byte of every checkpoint and compare it with its digests; exit code 4 if one differs.
+
+    What no run goes on from (off the chain of attempts, never committed) is told and changes no exit code.
+    """
     from synthray.checkpoints.report import build_verification
 
     document = build_verification(open_checkpoints(run), epoch)
@@ -125,10 +132,14 @@ def verify(run: RunPlace, epoch: EpochOption = None, json: JsonOption = False) -
         print_document(document)
     bad = [entry for entry in document["checkpoints"] if not entry["ok"]]
     people.print(f"{len(document['checkpoints']) - len(bad)} of {len(document['checkpoints'])} are whole")
-    if bad:
-        lines = "\n".join(f"  {entry['uri']}: {', '.join(entry['problems'])}" for entry in bad)
+    for entry in (*document["ignored"], *document["unfinished"]):
+        for problem in entry["problems"]:
+            people.print(f"not in use: {entry['uri']}: {problem}", soft_wrap=True)
+    if not document["ok"]:
+        lines = [f"{entry['uri']}: {', '.join(entry['problems'])}" for entry in bad]
+        listed = "".join(f"\n  {line}" for line in (*lines, *document["problems"]))
         raise VerificationFailed(
-            f"these are damaged; a run goes on from the newest one that is whole:\n{lines}"
+            f"these are damaged; a run goes on from the newest state that is whole:{listed}"
         )
 
 

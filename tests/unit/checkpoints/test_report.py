@@ -5,10 +5,13 @@ import json
 import pytest
 from small_run import SmallRun
 
+from synthray.checkpoints.documents import seal, unseal
 from synthray.checkpoints.export import export_model
 from synthray.checkpoints.layout import digest_file_tensors
+from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.report import build_details, build_listing, build_verification
 from synthray.errors import InvalidInput, NotFound, VerificationFailed
+from synthray.storage import ObjectStore
 
 
 @pytest.fixture
@@ -120,3 +123,98 @@ def test_a_damaged_model_is_not_exported(trained: SmallRun) -> None:
     with pytest.raises(VerificationFailed):
         export_model(trained.checkpoints, model, destination)
     assert destination.stat("model_index.json") is None
+
+
+def test_an_upload_without_a_manifest_is_told_and_is_no_damage(trained: SmallRun) -> None:
+    """It may be under way, cut off, or have lost its manifest: that can't be told apart."""
+    trained.store.delete(["states/000000000200-a000001/manifest.json"])
+    for answer in (build_listing(trained.checkpoints), build_verification(trained.checkpoints)):
+        assert [(one["kind"], one["images_seen"], one["problems"]) for one in answer["unfinished"]] == [
+            (
+                "state",
+                200,
+                ["manifest.json is missing: an upload under way or cut off, or a manifest that is lost"],
+            )
+        ]
+    assert build_verification(trained.checkpoints)["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("run.json", "run.json is missing"),
+        ("attempts/000001.json", "attempts/000001.json is missing"),
+        ("attempts/000001.claim.json", "attempts/000001.claim.json is missing"),
+    ],
+)
+def test_records_of_the_run_that_are_missing_or_damaged_are_problems_of_the_run(
+    trained: SmallRun, key: str, problem: str
+) -> None:
+    assert build_verification(trained.checkpoints)["problems"] == []
+    data = trained.store.read(key)
+    trained.store.delete([key])
+    answer = build_verification(trained.checkpoints)
+    assert (answer["ok"], answer["problems"]) == (False, [problem])
+    trained.store.write(key, data[:-1])
+    assert f"{key} is damaged" in build_listing(trained.checkpoints)["problems"][0]
+    trained.check_loads(200)
+
+
+def test_attempts_of_which_nothing_is_left_are_missed(trained: SmallRun) -> None:
+    trained.begin("000000000200-a000001")
+    trained.store.delete([info.key for info in trained.store.list("attempts/000001")])
+    assert build_listing(trained.checkpoints)["problems"] == ["attempts/000001.json is missing"]
+
+
+def test_a_manifest_that_was_sealed_anew_is_told_from_the_one_that_others_saw(trained: SmallRun) -> None:
+    """Its digest is right, but its state names another model, and the next attempt resumed from another."""
+    trained.begin("000000000200-a000001")
+    for kind, problem in (
+        ("models", "manifest.json is not the one that its state names"),
+        ("states", "manifest.json is not the one that the newest attempt resumed from"),
+    ):
+        key = f"{kind}/000000000200-a000001/manifest.json"
+        data = trained.store.read(key)
+        manifest = unseal(Manifest, data)
+        trained.store.write(key, seal(manifest.model_copy(update={"epoch": 7})))
+        answer = build_verification(trained.checkpoints)
+        bad = [problem for one in answer["checkpoints"] for problem in one["problems"]]
+        assert (answer["ok"], bad) == (False, [problem])
+        trained.store.write(key, data)
+    assert build_verification(trained.checkpoints)["ok"] is True
+
+
+def test_a_manifest_for_which_a_copy_stands_in_is_missed(trained: SmallRun) -> None:
+    trained.begin("000000000200-a000001")
+    key = "states/000000000200-a000001/manifest.json"
+    trained.store.delete([key])
+    assert build_listing(trained.checkpoints)["problems"] == [
+        f"{key} is missing; the newest attempt's copy stands in for it"
+    ]
+    assert [state["images_seen"] for state in build_listing(trained.checkpoints)["states"]] == [100, 150, 200]
+
+
+def test_what_lies_off_the_chain_is_verified_and_does_not_count(trained: SmallRun) -> None:
+    trained.store.write("states/000000000200-a000001/progress.json", b'{\n "images_seen": 201\n}')
+    trained.begin("000000000150-a000001")
+    answer = build_verification(trained.checkpoints)
+    assert answer["ok"] is True
+    assert [(one["kind"], one["problems"]) for one in answer["ignored"]] == [
+        ("state", ["progress.json does not match its SHA-256"]),
+        ("model", []),
+    ]
+
+
+def test_what_retention_removes_while_it_is_verified_is_no_damage(
+    trained: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_into = type(trained.store).read_into
+    prefix = "states/000000000100-a000001/"
+
+    def remove_first(self: ObjectStore, key: str, buffer: memoryview, **arguments: int) -> None:
+        if key.startswith(prefix):
+            self.delete([f"{prefix}manifest.json", key])
+        read_into(self, key, buffer, **arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(trained.store), "read_into", remove_first)
+    assert build_verification(trained.checkpoints)["ok"] is True

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from synthray.checkpoints.retention import (
     SavedModel,
     SavedState,
     apply_retention,
+    discard_unfinished,
     plan_models,
     plan_states,
 )
@@ -198,3 +200,102 @@ def test_a_whole_run_keeps_what_its_policy_says(run: SmallRun) -> None:
     assert len(list_names(run, "states")) == 2
     # The validation loss of this run falls with every epoch, so the newest is the best.
     assert [name[7:12] for name in list_names(run, "models")] == ["00400", "00800", "01000"]
+
+
+def flip(run: SmallRun, key: str) -> None:
+    data = run.store.read(key)
+    run.store.write(key, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def test_what_is_known_to_be_damaged_is_left_for_a_person_to_see(run: SmallRun) -> None:
+    context = run.begin()
+    for images_seen in (100, 200, 300, 400):
+        run.commit(context, images_seen)
+    run.store.delete(["states/000000000100-a000001/progress.json"])
+    run.store.write("states/000000000200-a000001/manifest.json", b"{}")
+    run.store.delete(["models/000000000100-a000001/model_index.json"])
+    assert apply_retention(
+        run.store, 1, replace(POLICY, states=1, models_every_nth_epoch=9), RetentionMemory()
+    ) == [
+        "states/000000000300-a000001/",
+        "models/000000000200-a000001/",
+        "models/000000000300-a000001/",
+    ]
+
+
+def test_a_damaged_state_that_an_attempt_passed_over_is_never_deleted(run: SmallRun) -> None:
+    """It lies off the chain from then on; what lies there is read before it goes, once."""
+    first = run.begin()
+    for images_seen in (100, 200, 300):
+        run.commit(first, images_seen, model=False)
+    flip(run, "states/000000000300-a000001/weights.safetensors")
+    second = run.begin("000000000100-a000001")
+    for images_seen in (210, 310):
+        run.commit(second, images_seen, model=False)
+    memory = RetentionMemory()
+    assert apply_retention(run.store, 2, POLICY, memory) == ["states/000000000200-a000001/"]
+    flip(run, "states/000000000300-a000001/weights.safetensors")
+    assert apply_retention(run.store, 2, POLICY, memory) == []
+    assert apply_retention(run.store, 2, POLICY, RetentionMemory()) == ["states/000000000300-a000001/"]
+
+
+def test_a_manifest_that_a_late_writer_left_without_its_parts_is_swept(run: SmallRun) -> None:
+    first = run.begin()
+    for images_seen in (100, 200):
+        run.commit(first, images_seen, model=False)
+    run.commit(run.begin("000000000100-a000001"), 150, model=False)
+    stale = "states/000000000200-a000001"
+    run.store.delete([info.key for info in run.store.list(stale) if not info.key.endswith("manifest.json")])
+    assert apply_retention(run.store, 2, POLICY, RetentionMemory()) == [f"{stale}/"]
+
+
+class OvertakenStore(InterceptedStore):
+    """A newer attempt takes its number once some deletes were made."""
+
+    def __init__(self, run: SmallRun, deletes: int) -> None:
+        super().__init__(run.store)
+        self._run, self._deletes = run, deletes
+
+    def after(self, _key: str) -> None:
+        if len(self.changes) == self._deletes:
+            self._run.begin()
+
+
+@pytest.mark.parametrize("deletes", [1, 2, 5, 6])
+def test_retention_stops_as_soon_as_it_sees_a_newer_attempt(run: SmallRun, deletes: int) -> None:
+    """The directory whose parts it has begun to delete goes whole, and no other."""
+    context = run.begin()
+    for images_seen in (100, 200, 300, 400):
+        run.commit(context, images_seen, model=False)
+    store = OvertakenStore(run, deletes)
+    apply_retention(store, 1, POLICY, RetentionMemory())
+    assert len(store.changes) == {1: 1, 2: 6, 5: 6, 6: 6}[deletes]
+
+
+def test_half_written_objects_of_earlier_attempts_are_discarded_and_no_others(
+    run: SmallRun, other_run: SmallRun
+) -> None:
+    for one in (run, other_run):
+        one.commit(one.begin(), 100)
+        one.begin("000000000100-a000001")
+    half_written = [
+        Path(one.store.uri, folder, f".synthray-unfinished-1-ab-{name}")
+        for one in (run, other_run)
+        for folder, name in (
+            ("states/000000000200-a000001", "weights.safetensors"),
+            ("models/000000000200-a000001/unet", "config.json"),
+            ("attempts", "000001.json"),
+            ("attempts", "000002.claim.json"),
+            ("states/000000000200-a000002", "weights.safetensors"),
+            ("previews", "1.png"),
+        )
+    ]
+    for path in half_written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    assert sorted(discard_unfinished(run.store, 2)) == [
+        "attempts/000001.json",
+        "models/000000000200-a000001/unet/config.json",
+        "states/000000000200-a000001/weights.safetensors",
+    ]
+    assert [path.exists() for path in half_written] == [False] * 3 + [True] * 9

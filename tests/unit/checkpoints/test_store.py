@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 
 import pytest
+from intercepted_stores import InterceptedStore
 from small_run import SmallRun, check_tensors
 
 from synthray.checkpoints.names import STATE_FILES
+from synthray.checkpoints.requests import RunContext
 from synthray.checkpoints.store import BadCheckpoint, CheckpointStore, select_manifest
-from synthray.errors import NotFound, Reason, VerificationFailed
+from synthray.errors import NotFound, Reason, Unavailable, VerificationFailed
 from synthray.storage import ByteRange, ObjectStore
 
 OLD, NEW = "states/000000000100-a000001", "states/000000000200-a000001"
@@ -205,3 +207,74 @@ def test_a_missing_epoch_is_answered_with_those_that_are_there(two_states: Small
     with pytest.raises(NotFound) as caught:
         select_manifest(states, "s3://x/run", 7)
     assert caught.value.message == "s3://x/run holds no checkpoint of epoch 7; there are epochs 1, 2"
+
+
+class OvertakenStore(InterceptedStore):
+    """While a reader reads, the run commits a state and removes all earlier ones."""
+
+    def __init__(self, run: SmallRun, context: RunContext, prefix: str) -> None:
+        super().__init__(run.store)
+        self._run, self._context, self._prefix = run, context, prefix
+
+    def overtake(self, key: str) -> None:
+        if key.startswith(self._prefix) and len(list(self._store.list("states/"))) == 10:
+            self._run.commit(self._context, 300, model=False)
+            earlier = [info.key for info in self._store.list("states/") if "300-a" not in info.key]
+            self._store.delete(sorted(earlier, key=lambda key: "manifest" not in key))
+
+    def read_ranges(self, byte_ranges: Sequence[ByteRange]) -> list[bytes]:
+        self.overtake(byte_ranges[0].key)
+        return super().read_ranges(byte_ranges)
+
+    def read_into(
+        self, key: str, buffer: memoryview, *, start: int = 0, size_bytes: int | None = None
+    ) -> None:
+        self.overtake(key)
+        super().read_into(key, buffer, start=start, size_bytes=size_bytes)
+
+
+@pytest.mark.parametrize("moment", ["attempts/", "states/000000000200-a000001/"])
+def test_a_reader_that_retention_overtakes_finds_the_newer_state_and_never_an_empty_run(
+    run: SmallRun, moment: str
+) -> None:
+    """An empty one would be begun anew."""
+    context = run.begin()
+    run.commit(context, 100, model=False)
+    run.commit(context, 200, model=False)
+    reader = CheckpointStore(OvertakenStore(run, context, moment))
+    point = reader.newest_good_state()
+    assert point.manifest is not None
+    assert (point.manifest.images_seen, point.bad) == (300, ())
+
+
+def test_a_store_that_changes_faster_than_it_can_be_read_is_not_taken_for_empty(
+    two_states: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_ranges = type(two_states.store).read_ranges
+
+    def vanish(self: ObjectStore, byte_ranges: Sequence[ByteRange]) -> list[bytes]:
+        if "manifest" in byte_ranges[0].key:
+            raise NotFound("removed since it was listed")
+        return read_ranges(self, byte_ranges)
+
+    def vanish_too(self: ObjectStore, key: str) -> bytes:
+        raise NotFound(f"{key}: removed since it was listed")
+
+    monkeypatch.setattr(type(two_states.store), "read_ranges", vanish)
+    monkeypatch.setattr(type(two_states.store), "read", vanish_too)
+    with pytest.raises(Unavailable, match="come and go faster than they can be read"):
+        two_states.checkpoints.list_states()
+
+
+def test_large_parts_are_read_in_windows_and_hashed_as_they_come(
+    run: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthray.checkpoints.reading._WINDOW_BYTES", 50)
+    context = run.begin()
+    run.commit(context, 100)
+    run.commit(context, 200)
+    run.check_loads(200)
+    flip(run.store, "ema.safetensors")
+    run.check_loads(100)
+    truncate(run.store, "weights.safetensors")
+    assert [state.images_seen for state in run.checkpoints.list_states()] == [100]
