@@ -29,7 +29,7 @@ from synthray.training.decisions import (
     plan_workers,
 )
 from synthray.training.ledger import Ledger, build_lifetime
-from synthray.training.preflight import Preflight, observe_resume_point, start_attempt
+from synthray.training.preflight import Preflight, is_complete, observe_resume_point, start_attempt
 from synthray.training.roster import Roster
 from synthray.training.settings import AttemptSettings, RunSettings
 from synthray.training.shift import Shift
@@ -95,7 +95,7 @@ def drive(settings: RunSettings, preflight: Preflight, options: DriverOptions) -
     watch = RunWatch(_first_snapshot(settings, preflight, options, resume_point))
     wanted = WantedWorkers(options.num_workers, preflight.plan.num_micro_batches)
     with Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port, scale=wanted):
-        if resume_point is not None and resume_point.images_seen >= preflight.plan.images_total:
+        if is_complete(settings, preflight, resume_point):
             _log.info("%s is complete already; raise spec.optimization.epochs to train on", settings.run)
             watch.set_state("Complete")
             options.show(watch.snapshot())

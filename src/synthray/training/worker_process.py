@@ -40,16 +40,14 @@ def run_worker(connection: Connection) -> int:
 
 def _train(task: WorkerTask, control: "PipeControl") -> Ending:
     # Loaded by the standby before the fork; imported here so that this file itself stays light.
-    from synthray.training.loop import run_segment  # noqa: PLC0415
-    from synthray.training.segment import open_segment  # noqa: PLC0415
+    from synthray.training.loop import train_segment  # noqa: PLC0415
     from synthray.training.world import join_world, leave_world, pick_device  # noqa: PLC0415
 
     try:
         device = pick_device(task.settings.device)
         world = join_world(task.rank, task.size, init_method=task.init_method, device=device)
         control.get_on()
-        with open_segment(task.settings, task.attempt, world) as segment:
-            outcome = run_segment(segment, control)
+        outcome = train_segment(task.settings, task.attempt, world, control)
         leave_world(world)
     except SynthrayError as error:
         logging.getLogger(__name__).exception("the worker gives up")
