@@ -138,9 +138,12 @@ def explain(
     images_per_second: Annotated[
         float | None, typer.Option(min=1e-6, help="Throughput, for the time that it takes.")
     ] = None,
+    save_seconds: Annotated[
+        float | None, typer.Option(min=1e-6, help="How long training stops for a save; else estimated.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what a run needs and costs: parameters, memory, checkpoints, steps, time. Starts nothing."""
+    """Say what a run needs and costs: parameters, memory, checkpoints, saves, time. Starts nothing."""
     from synthray.api.loading import load_training_run
     from synthray.api.v1alpha1 import resolve_architecture
     from synthray.training.explain import (
@@ -157,7 +160,13 @@ def explain(
         resolve_architecture(spec.model), spec.optimization.micro_batch_size, expect_precision(spec)
     )
     train_images = images or _count_images(run)
-    cost = plan_cost(run, size, train_images=train_images, images_per_second=images_per_second)
+    cost = plan_cost(
+        run,
+        size,
+        train_images=train_images,
+        images_per_second=images_per_second,
+        save_seconds=save_seconds,
+    )
     if json:
         print_document(build_cost_document(cost))
         return

@@ -94,12 +94,39 @@ def test_people_read_units_and_programs_numbers() -> None:
         "workers": "4, at most 8",
         "reduction": "0.91 GB of gradients a step; with 4 workers each sends 1.36 GB",
         "checkpoints": "105.48 GB at the end, at most: 220 models of 0.45 GB, 3 states of 1.82 GB",
+        "saves": (
+            "each stops training for 0.19 s; at least every 10 min (maxWorkAtRiskSeconds), "
+            "no faster than uploads end"
+        ),
+        "fault per 10 min": (
+            "best every 15 s (Daly; Young 15 s): 2.5% of the time lost to saves and work done twice; "
+            "every 10 min: 41.8%"
+        ),
+        "fault per 30 min": (
+            "best every 26 s (Daly; Young 26 s): 1.5% of the time lost to saves and work done twice; "
+            "every 10 min: 15.8%"
+        ),
+        "fault per 6 h": (
+            "best every 1 min 31 s (Daly; Young 91 s): 0.4% of the time lost to saves and work done twice; "
+            "every 10 min: 1.4%"
+        ),
+        "fault per 1 d": (
+            "best every 3 min 3 s (Daly; Young 183 s): 0.2% of the time lost to saves and work done twice; "
+            "every 10 min: 0.4%"
+        ),
         "steps": "98,241 of 64 images: 220 epochs of 28,579 images",
         "time": "2 d 6 h, 14 min 53 s an epoch",
     }
     document = build_cost_document(cost)
     assert document["run"] == "ranzcr-512"
     assert document["dataset"]["steps"] == 98_241
+
+
+def test_the_measured_stop_for_a_save_takes_the_place_of_the_estimate() -> None:
+    cost = plan_cost(example(), SIZE, save_seconds=3.0)
+    assert cost.save_seconds == 3.0
+    assert cost.save_intervals[0].young_seconds == 60.0
+    assert [interval.fault_seconds for interval in cost.save_intervals] == [600, 1800, 21_600, 86_400]
 
 
 def test_what_is_unknown_says_what_to_give() -> None:
