@@ -43,7 +43,6 @@ from synthray.training.resolution import resolve_run
 from synthray.training.settings import RunSettings
 from synthray.training.state import TrainingState
 from synthray.training.step import StepEngine, configure_determinism
-from synthray.training.tally import Votes
 from synthray.training.world import World, join_world, leave_world
 
 CPU = torch.device("cpu")
@@ -160,7 +159,7 @@ def engine_step(
         world=world,
     )
     batches = make_batches(architecture, plan_share(NUM_MICRO_BATCHES, world.size, world.rank))
-    return lambda: engine.run(batches, Votes())
+    return lambda: engine.run(batches)
 
 
 def ddp_step(world: World, settings: RunSettings, architecture: UNetArchitecture) -> Callable[[], object]:

@@ -29,7 +29,6 @@ from synthray.training.saving import SaveDesk
 from synthray.training.segment import Segment, open_segment
 from synthray.training.settings import AttemptSettings, RunSettings
 from synthray.training.step import StepResult
-from synthray.training.tally import Votes
 from synthray.training.waiting import ROUND_SECONDS, SharedWait, StopAsked
 from synthray.training.world import World
 
@@ -138,7 +137,7 @@ class _Loop:
         share = feed.take(step)
         if share is None:
             return False
-        result = self._segment.engine.run(share.batches, Votes())
+        result = self._segment.engine.run(share.batches)
         if self._audit is not None:
             self._audit.record(step, share.batches, images_seen=self._state.images_seen)
         self._book(step, share, result, time.perf_counter() - started)

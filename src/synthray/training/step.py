@@ -25,7 +25,7 @@ from synthray.training.precision import after_good_step, after_overflow
 from synthray.training.reduction import build_gradient_sum
 from synthray.training.settings import RunSettings
 from synthray.training.state import TrainingState
-from synthray.training.tally import StepTally, Votes, is_sound
+from synthray.training.tally import StepTally, is_sound
 from synthray.training.world import World
 
 
@@ -37,10 +37,6 @@ class StepResult:
     loss_by_bucket: tuple[float, ...]
     gradient_norm: float
     learning_rate: float
-    data_wait_seconds: float
-    skipped_samples: int
-    stop: bool
-    save: bool
     overflows: int
     hardware_fault: bool
 
@@ -74,7 +70,7 @@ class StepEngine:
             settings.reduction, len(state.ema), self._device, plan.num_micro_batches
         )
 
-    def run(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepResult:
+    def run(self, batches: Sequence[TrainingBatch]) -> StepResult:
         """Compute, agree and update.
 
         Raises RunFailed if a loss or gradient is not finite twice with the same inputs, or if there is no
@@ -82,12 +78,12 @@ class StepEngine:
         """
         where = f"worker {self._world.rank} in step {self._state.step}"
         with naming_the_micro_batch(where, self._plan.micro_batch_size):
-            return self._run(batches, votes)
+            return self._run(batches)
 
-    def _run(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepResult:
+    def _run(self, batches: Sequence[TrainingBatch]) -> StepResult:
         overflows, replayed = 0, False
         while True:
-            tally = self._compute(batches, votes)
+            tally = self._compute(batches)
             if not tally.nonfinite and not tally.out_of_range:
                 break
             if not tally.nonfinite and not self._state.loss_scale.exhausted:
@@ -99,7 +95,7 @@ class StepEngine:
             replayed = True
         return self._update(tally, overflows=overflows, hardware_fault=replayed)
 
-    def _compute(self, batches: Sequence[TrainingBatch], votes: Votes) -> StepTally:
+    def _compute(self, batches: Sequence[TrainingBatch]) -> StepTally:
         """This worker's gradients, left in the sum, and the losses and flags of all workers.
 
         The flags travel first: gradients that nobody can use are not exchanged.
@@ -116,7 +112,6 @@ class StepEngine:
                 losses.detach().cpu(), batch.weights, batch.timesteps, self._schedule.num_timesteps
             )
         tally.flag_out_of_range(bool(self._sum.out_of_range))
-        tally.vote(votes)
         self._world.add_over_workers(tally.vector)
         return tally
 
@@ -164,10 +159,6 @@ class StepEngine:
             loss_by_bucket=tally.loss_by_bucket,
             gradient_norm=float(norm),
             learning_rate=learning_rate,
-            data_wait_seconds=tally.data_wait_seconds / self._world.size,
-            skipped_samples=tally.skipped_samples,
-            stop=tally.stop,
-            save=tally.save,
             overflows=overflows,
             hardware_fault=hardware_fault,
         )

@@ -5,7 +5,6 @@ take the same decision at the same step: integers add up to the same bits in any
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,17 +15,7 @@ _MAX_LOSS = 2.0**20
 
 _SUMS = slice(0, NUM_BUCKETS)
 _COUNTS = slice(NUM_BUCKETS, 2 * NUM_BUCKETS)
-_NONFINITE, _OUT_OF_RANGE, _STOP, _SAVE, _SKIPPED, _DATA_WAIT = range(2 * NUM_BUCKETS, 2 * NUM_BUCKETS + 6)
-
-
-@dataclass(frozen=True)
-class Votes:
-    """What one worker brings to a step beside its share: wishes, bad samples, and its wait for data."""
-
-    stop: bool = False
-    save: bool = False
-    skipped_samples: int = 0
-    data_wait_seconds: float = 0.0
+_NONFINITE, _OUT_OF_RANGE = range(2 * NUM_BUCKETS, 2 * NUM_BUCKETS + 2)
 
 
 def is_sound(losses: Tensor) -> Tensor:
@@ -38,7 +27,7 @@ class StepTally:
     """Sums of one step; add this worker's share, reduce `vector` over all, then read."""
 
     def __init__(self) -> None:
-        self.vector = torch.zeros(2 * NUM_BUCKETS + 6, dtype=torch.int64)
+        self.vector = torch.zeros(2 * NUM_BUCKETS + 2, dtype=torch.int64)
 
     def add_losses(self, losses: Tensor, weights: Tensor, timesteps: Tensor, num_timesteps: int) -> None:
         """Add one micro-batch: losses, weights (1, or 0 for padding) and timesteps, each of shape (N,)."""
@@ -55,13 +44,6 @@ class StepTally:
         """Say whether a gradient of this worker was not finite or out of the accumulator's range."""
         self.vector[_OUT_OF_RANGE] += int(flag)
 
-    def vote(self, votes: Votes) -> None:
-        """Ask every worker to stop, or to save, after this step."""
-        self.vector[_STOP] += int(votes.stop)
-        self.vector[_SAVE] += int(votes.save)
-        self.vector[_SKIPPED] += votes.skipped_samples
-        self.vector[_DATA_WAIT] += round(votes.data_wait_seconds * 1e6)
-
     @property
     def num_images(self) -> int:
         """Images with a loss."""
@@ -76,26 +58,6 @@ class StepTally:
     def out_of_range(self) -> bool:
         """Whether any worker's gradient was not finite or out of range."""
         return bool(self.vector[_OUT_OF_RANGE])
-
-    @property
-    def stop(self) -> bool:
-        """Whether anyone asked to stop."""
-        return bool(self.vector[_STOP])
-
-    @property
-    def save(self) -> bool:
-        """Whether anyone asked to save."""
-        return bool(self.vector[_SAVE])
-
-    @property
-    def skipped_samples(self) -> int:
-        """Samples of the step that were replaced by rule."""
-        return int(self.vector[_SKIPPED])
-
-    @property
-    def data_wait_seconds(self) -> float:
-        """Time that the workers waited for data, summed over them."""
-        return int(self.vector[_DATA_WAIT]) * 1e-6
 
     @property
     def loss(self) -> float:

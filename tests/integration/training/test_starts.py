@@ -18,7 +18,6 @@ from synthray.errors import InvalidInput, Reason, RunFailed
 from synthray.training.batches import TrainingBatch, make_training_batch
 from synthray.training.preflight import check_run, start_attempt
 from synthray.training.segment import Segment, open_segment
-from synthray.training.tally import Votes
 from synthray.training.world import World
 
 NewRun = Callable[..., TinyRun]
@@ -110,7 +109,7 @@ def test_a_loss_that_is_not_finite_twice_ends_the_run_before_the_weights_move(ne
         batches[1].images[0] = float("nan")
         before = segment.state.flat.values.clone()
         with pytest.raises(RunFailed) as failed:
-            segment.engine.run(batches, Votes())
+            segment.engine.run(batches)
         assert failed.value.reason is Reason.NON_FINITE_LOSS
         assert "step 0" in failed.value.message
         assert f"stream positions {list(batches[1].positions)};" in failed.value.message
@@ -122,7 +121,7 @@ def test_a_loss_that_is_finite_when_computed_again_is_a_hardware_fault_and_chang
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with first_segment(new_run("good")) as segment:
-        segment.engine.run(first_batches(segment), Votes())
+        segment.engine.run(first_batches(segment))
         expected = segment.state.flat.values.clone()
     with first_segment(new_run("faulty")) as segment:
         compute, calls = segment.engine.losses, []
@@ -132,7 +131,7 @@ def test_a_loss_that_is_finite_when_computed_again_is_a_hardware_fault_and_chang
             return compute(batch) * (float("nan") if len(calls) == 1 else 1.0)
 
         monkeypatch.setattr(segment.engine, "losses", fail_once)
-        result = segment.engine.run(first_batches(segment), Votes())
+        result = segment.engine.run(first_batches(segment))
         assert result.hardware_fault
         assert torch.equal(segment.state.flat.values, expected)
 
@@ -149,7 +148,7 @@ def test_an_overflow_repeats_the_batch_at_half_the_scale_and_counts_once(
             add(gradients.fill_(float("inf")) if len(calls) == 1 else gradients, loss_scale)
 
         monkeypatch.setattr(segment.engine._sum, "add", overflow_once)
-        result = segment.engine.run(first_batches(segment), Votes())
+        result = segment.engine.run(first_batches(segment))
         assert result.overflows == 1
         assert segment.state.loss_scale.scale == 4.0
         assert segment.state.images_seen == 14

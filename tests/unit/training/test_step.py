@@ -19,7 +19,6 @@ from synthray.training.precision import LossScale
 from synthray.training.settings import RunSettings
 from synthray.training.state import TrainingState
 from synthray.training.step import StepEngine, StepResult
-from synthray.training.tally import Votes
 
 MICRO_BATCH_SIZE, SIZE_PX, NUM_TIMESTEPS = 2, 8, 1000
 SCHEDULE = build_schedule("shifted_cosine", SIZE_PX, zero_terminal_snr=True)
@@ -113,7 +112,7 @@ def take_step(
         engine = StepEngine(
             module=module, state=state, schedule=SCHEDULE, settings=settings, plan=plan, world=world
         )
-        return Outcome(engine.run(shares[world.rank], Votes()), state)
+        return Outcome(engine.run(shares[world.rank]), state)
 
     return run_workers(len(shares), work, device=torch.device(device), world=world)
 

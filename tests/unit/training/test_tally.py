@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from synthray.training.tally import NUM_BUCKETS, StepTally, Votes
+from synthray.training.tally import NUM_BUCKETS, StepTally
 
 
 def test_losses_add_up_to_the_same_bits_however_they_are_shared() -> None:
@@ -44,14 +44,3 @@ def test_timesteps_fall_into_tenths() -> None:
     assert tally.loss_by_bucket[0] == 1.0
     assert tally.loss_by_bucket[NUM_BUCKETS - 1] == 3.0
     assert math.isnan(tally.loss_by_bucket[4])
-
-
-def test_one_vote_is_enough() -> None:
-    tally, other = StepTally(), StepTally()
-    tally.vote(Votes())
-    other.vote(Votes(stop=True, save=True, data_wait_seconds=0.5, skipped_samples=2))
-    tally.vector += other.vector
-    assert tally.stop
-    assert tally.save
-    assert tally.data_wait_seconds == 0.5
-    assert tally.skipped_samples == 2
