@@ -1,15 +1,16 @@
 """An S3 server that fails on request, and one whose sockets lead nowhere."""
 
+import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from cryptography import x509
@@ -20,25 +21,28 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from synthray.storage import S3Settings
 from synthray.storage.ports import choose_free_ports
 
+TRICKLE_SECONDS = 0.3
+
 
 class FaultyS3(ThreadingHTTPServer):
     """Objects in memory, by "/bucket/key"; each entry of `faults` spoils one request, in their order.
 
     A number is the status to answer with, a text such as "503 SlowDown" adds S3's code; "reset" and "hang"
     drop or keep the connection before the request is carried out, "lost" drops it afterwards, "short" cuts
-    the answer's body.
+    the answer's body and "trickle" sends it in pieces with pauses. An empty text spoils nothing.
     """
 
     daemon_threads = True
 
-    def __init__(self, *, scheme: str = "http", ca_bundle: str | None = None) -> None:
+    def __init__(self, *, scheme: str = "http", ca_bundle: str | None = None, port: int = 0) -> None:
         self.scheme = scheme
         self.ca_bundle = ca_bundle
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
         self.begin_anew()
 
     def begin_anew(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.uploads: dict[str, dict[int, bytes]] = {}
         self.faults: list[int | str] = []
         self.methods: list[str] = []
         self.honours_conditions = True
@@ -77,15 +81,26 @@ class _Handler(BaseHTTPRequestHandler):
             status, _, code = fault.partition(" ")
             self._answer(int(status), code)
         else:
-            self._carry_out(unquote(urlsplit(self.path).path), body, fault)
+            self._carry_out(self.path, body, fault)
 
-    do_GET = do_PUT = do_HEAD = do_POST = _serve  # noqa: N815
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve  # noqa: N815
 
-    def _carry_out(self, name: str, body: bytes, fault: str) -> None:
-        if self.command == "PUT":
+    def _carry_out(self, target: str, body: bytes, fault: str) -> None:
+        parts = urlsplit(target)
+        name, query = unquote(parts.path), parse_qs(parts.query, keep_blank_values=True)
+        upload = query.get("uploadId", [""])[0]
+        if self.command == "PUT" and upload:
+            self.server.uploads[upload][int(query["partNumber"][0])] = body
+            self._answer(200)
+        elif self.command == "PUT":
             self._put(name, body, fault)
         elif self.command == "POST":
-            self._answer(200, content=b"<DeleteResult/>")
+            self._post(name, query, body)
+        elif self.command == "DELETE":
+            self.server.uploads.pop(upload, None)
+            self._answer(204)
+        elif "list-type" in query:
+            self._send(self._list(name, query.get("prefix", [""])[0]), fault)
         elif name in self.server.objects:
             self._get(self.server.objects[name], fault)
         else:
@@ -101,23 +116,67 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200)
 
+    def _post(self, name: str, query: dict[str, list[str]], body: bytes) -> None:
+        if "delete" in query:
+            for key in re.findall("<Key>([^<]*)</Key>", body.decode()):
+                self.server.objects.pop(f"{name.rstrip('/')}/{key}", None)
+            self._answer(200, content=b"<DeleteResult/>")
+        elif "uploads" in query:
+            upload = f"upload-{len(self.server.uploads)}"
+            self.server.uploads[upload] = {}
+            result = "InitiateMultipartUploadResult"
+            self._answer(200, content=f"<{result}><UploadId>{upload}</UploadId></{result}>".encode())
+        else:
+            pieces = self.server.uploads.pop(query["uploadId"][0])
+            self.server.objects[name] = b"".join(pieces[number] for number in sorted(pieces))
+            self._answer(200, content=b"<CompleteMultipartUploadResult/>")
+
+    def _list(self, bucket: str, prefix: str) -> bytes:
+        root = f"{bucket.rstrip('/')}/"
+        found = {name.removeprefix(root): len(data) for name, data in self.server.objects.items()}
+        entries = "".join(
+            f"<Contents><Key>{key}</Key><Size>{size}</Size></Contents>"
+            for key, size in sorted(found.items())
+            if key.startswith(prefix)
+        )
+        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()
+
     def _get(self, content: bytes, fault: str) -> None:
-        if fault == "short":
-            self._answer(200, content=content[:-1], promised_bytes=len(content))
+        span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if span is None:
+            self._send(content, fault)
+        else:
+            start, last = int(span[1]), int(span[2])
+            self._send(content[start : last + 1], fault, content_range=f"bytes {start}-{last}/{len(content)}")
+
+    def _send(self, content: bytes, fault: str, *, content_range: str = "") -> None:
+        if fault == "trickle":
+            self._begin_answer(206 if content_range else 200, len(content), content_range)
+            for start in range(0, len(content), -(-len(content) // 5)):
+                self.server.released.wait(TRICKLE_SECONDS)
+                self.wfile.write(content[start : start + -(-len(content) // 5)])
+        elif fault == "short":
+            self._begin_answer(206 if content_range else 200, len(content), content_range)
+            self.wfile.write(content[:-1])
             self._drop()
         else:
-            self._answer(200, content=content)
+            self._begin_answer(206 if content_range else 200, len(content), content_range)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
-    def _answer(
-        self, status: int, code: str = "", *, content: bytes = b"", promised_bytes: int | None = None
-    ) -> None:
+    def _answer(self, status: int, code: str = "", *, content: bytes = b"") -> None:
         body = f"<Error><Code>{code}</Code></Error>".encode() if code else content
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if promised_bytes is None else promised_bytes))
-        self.send_header("ETag", '"etag"')
-        self.end_headers()
+        self._begin_answer(status, len(body))
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _begin_answer(self, status: int, length: int, content_range: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.send_header("ETag", '"etag"')
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        self.end_headers()
 
     def _drop(self) -> None:
         self.close_connection = True
@@ -146,6 +205,13 @@ def faulty_s3(faulty_server: FaultyS3) -> Iterator[FaultyS3]:
     faulty_server.begin_anew()
     yield faulty_server
     faulty_server.released.set()
+
+
+@pytest.fixture
+def make_faulty_server() -> Iterator[Callable[[int], FaultyS3]]:
+    """Starts one at a port."""
+    with ExitStack() as stack:
+        yield lambda port: stack.enter_context(serving(FaultyS3(port=port)))
 
 
 @pytest.fixture

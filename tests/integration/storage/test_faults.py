@@ -1,10 +1,13 @@
 """Passing faults are ridden out, lasting ones are named at once, and nothing hangs."""
 
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,6 +45,7 @@ EVERY_OPERATION: list[Operation] = [
     lambda store: store.stat("key"),
     lambda store: store.delete(["key"]),
 ]
+WRITES = EVERY_OPERATION[3:6]
 OPERATION_NAMES = ["read", "read_range", "read_into", "write", "upload", "create", "list", "stat", "delete"]
 
 
@@ -62,6 +66,69 @@ def test_a_read_rides_out_passing_faults(faulty_s3: FaultyS3, fault: int | str) 
     retries = STORAGE_COUNTERS.snapshot().retries
     assert open_store("s3://bucket", faulty_s3.settings).read("key") == b"x" * 1000
     assert STORAGE_COUNTERS.snapshot().retries == retries + 2
+
+
+@pytest.mark.parametrize("fault", [500, "503 SlowDown", "reset", "hang"])
+@every_operation
+def test_every_operation_rides_out_every_kind_of_passing_fault(
+    faulty_s3: FaultyS3, operate: Operation, fault: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthray.storage.s3_connection.STALL_SECONDS", 0.25)
+    store = open_store("s3://bucket", faulty_s3.settings)
+    outcomes = []
+    for faults in ([], [fault, "", fault]):
+        faulty_s3.objects.clear()
+        if operate not in WRITES:
+            faulty_s3.objects["/bucket/key"] = b"0123456789"
+        faulty_s3.faults = list(faults)
+        retries = STORAGE_COUNTERS.snapshot().retries
+        outcomes.append((operate(store), dict(faulty_s3.objects)))
+        # Of reused connections that were dropped, the HTTP library makes some anew by itself.
+        assert (STORAGE_COUNTERS.snapshot().retries > retries) == bool(faults) or fault == "reset"
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_failure_inside_an_answer_of_success_is_a_failure(faulty_s3: FaultyS3) -> None:
+    """The end of an upload in pieces may take so long that S3 begins to answer before it knows."""
+    faulty_s3.faults = ["", "", "", "200 InternalError"]
+    data = bytes(17 * 2**20)
+    open_store("s3://bucket", faulty_s3.settings).write("key", data)
+    assert faulty_s3.faults == []
+    assert faulty_s3.objects["/bucket/key"] == data
+
+
+def test_a_list_that_is_cut_off_is_asked_for_again(faulty_s3: FaultyS3) -> None:
+    faulty_s3.objects = {f"/bucket/{number}": b"" for number in range(10)}
+    faulty_s3.faults = ["short"]
+    assert len(list(open_store("s3://bucket", faulty_s3.settings).list())) == 10
+
+
+def test_an_answer_that_is_slow_and_moves_may_take_longer_than_a_stall(
+    faulty_s3: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthray.storage.s3_connection.STALL_SECONDS", 1.0)
+    faulty_s3.objects["/bucket/key"] = bytes(1000)
+    faulty_s3.faults = ["trickle"]
+    retries = STORAGE_COUNTERS.snapshot().retries
+    assert open_store("s3://bucket", faulty_s3.settings).read("key") == bytes(1000)
+    assert STORAGE_COUNTERS.snapshot().retries == retries
+
+
+def test_a_server_that_refuses_connections_for_a_while_is_waited_for(
+    make_faulty_server: Callable[[int], FaultyS3], closed_endpoint: str
+) -> None:
+    settings = replace(impatient(closed_endpoint), deadline_seconds=30)
+    store = open_store("s3://bucket", settings)
+    retries = STORAGE_COUNTERS.snapshot().retries
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(store.write, "key", b"content")
+        end = time.monotonic() + 20
+        while STORAGE_COUNTERS.snapshot().retries < retries + 3:
+            assert time.monotonic() < end, "nothing was tried again"
+            threading.Event().wait(0.02)
+        server = make_faulty_server(urlsplit(closed_endpoint).port or 0)
+        written.result()
+    assert server.objects == {"/bucket/key": b"content"}
 
 
 def test_dropped_connections_are_made_anew(faulty_s3: FaultyS3) -> None:

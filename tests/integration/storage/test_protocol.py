@@ -118,6 +118,25 @@ def test_reading_into_a_buffer_of_another_size_fails(store: ObjectStore, size_by
         store.read_into("a", memoryview(bytearray(size_bytes)))
 
 
+def test_a_piece_of_an_object_is_read_into_place(store: ObjectStore) -> None:
+    store.write("a", b"0123456789")
+    buffer = bytearray(6)
+    store.read_into("a", memoryview(buffer)[2:5], start=4, size_bytes=10)
+    assert buffer == b"\x00\x00456\x00"
+    store.read_into("a", memoryview(bytearray(0)), start=10, size_bytes=10)
+    for size_bytes in (9, 11):
+        with pytest.raises(VerificationFailed, match=f"/a should hold {size_bytes} bytes and holds 10"):
+            store.read_into("a", memoryview(buffer), start=0, size_bytes=size_bytes)
+        with pytest.raises(VerificationFailed):
+            store.read_into("a", memoryview(bytearray(0)), size_bytes=size_bytes)
+
+
+def test_where_nothing_was_left_half_written_nothing_is_discarded(store: ObjectStore) -> None:
+    store.write("a", b"content")
+    assert list(store.discard_unfinished(lambda _: True)) == []
+    assert store.read("a") == b"content"
+
+
 def test_reading_a_missing_object_into_a_buffer_is_not_found(store: ObjectStore) -> None:
     for size_bytes in (0, 10):
         with pytest.raises(NotFound):

@@ -214,7 +214,7 @@ def test_what_retention_removes_while_it_is_verified_is_no_damage(
     def remove_first(self: ObjectStore, key: str, buffer: memoryview, **arguments: int) -> None:
         if key.startswith(prefix):
             self.delete([f"{prefix}manifest.json", key])
-        read_into(self, key, buffer, **arguments)  # type: ignore[arg-type]
+        read_into(self, key, buffer, **arguments)
 
     monkeypatch.setattr(type(trained.store), "read_into", remove_first)
     assert build_verification(trained.checkpoints)["ok"] is True

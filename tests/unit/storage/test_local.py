@@ -9,7 +9,7 @@ import pytest
 
 from synthray.errors import InvalidInput, Reason, Unavailable
 from synthray.storage import ObjectStore, S3Settings, open_store
-from synthray.storage.local_files import explain_os_error
+from synthray.storage.local_files import explain_os_error, final_path, unfinished_file
 from synthray.telemetry.storage_counters import STORAGE_COUNTERS
 
 
@@ -82,6 +82,47 @@ def test_files_that_a_dead_writer_left_unfinished_are_no_objects(local_store: Ob
     local_store.write("a", b"")
     (Path(local_store.uri) / ".synthray-unfinished-1-ab").write_bytes(b"half")
     assert [info.key for info in local_store.list()] == ["a"]
+
+
+def test_what_dead_writers_left_unfinished_is_discarded_by_the_key_that_it_was_to_become(
+    local_store: ObjectStore,
+) -> None:
+    root = Path(local_store.uri)
+    for name in ("a/b.bin", "a/c", "d"):
+        local_store.write(name, b"")
+    for name in (
+        "a/.synthray-unfinished-1-ab-b.bin",
+        "e/.synthray-unfinished-1-ab-c",
+        ".synthray-unfinished-7",
+    ):
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    asked = []
+
+    def is_doomed(key: str) -> bool:
+        asked.append(key)
+        return key.startswith("e/")
+
+    assert local_store.discard_unfinished(is_doomed) == ["e/c"]
+    assert sorted(asked) == ["a/b.bin", "e/c"]
+    assert files_of(local_store) == [
+        ".synthray-unfinished-7",
+        "a",
+        "a/.synthray-unfinished-1-ab-b.bin",
+        "a/b.bin",
+        "a/c",
+        "d",
+    ]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "000001.json", "with-dashes", "ü", "x" * 128])
+def test_an_unfinished_file_tells_what_it_was_to_become(tmp_path: Path, name: str) -> None:
+    with unfinished_file(tmp_path / name, b"half") as unfinished:
+        assert final_path(unfinished) == tmp_path / name
+    assert final_path(tmp_path / name) is None
+    with unfinished_file(tmp_path / ("x" * 255), b"half") as unfinished:
+        assert final_path(unfinished) is None
 
 
 def test_empty_folders_vanish_with_their_last_object(local_store: ObjectStore) -> None:
