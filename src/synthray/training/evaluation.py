@@ -54,7 +54,8 @@ def validate(segment: Segment, shared_wait: SharedWait) -> ValidationResult | No
         segment.showing(segment.state.ema),
     ):
         share = _ValidationShare(segment, batches)
-        if shared_wait.until(share.advance, away=lambda: batches.storage_is_away).stop:
+        agreed = shared_wait.until(share.advance, away=lambda: batches.storage_is_away, moved=share.has_moved)
+        if agreed.stop:
             return None
         return ValidationResult(share.loss_of_all())
 
@@ -66,6 +67,7 @@ class _ValidationShare:
         self._segment = segment
         self._batches = batches
         self._tally = StepTally()
+        self._moved = False
         self._next = next(batches, None)
 
     @torch.no_grad()
@@ -81,7 +83,13 @@ class _ValidationShare:
                 break
         return self._next is None
 
+    def has_moved(self) -> bool:
+        """Whether something was computed since this was last asked."""
+        moved, self._moved = self._moved, False
+        return moved
+
     def _add(self, batch: TrainingBatch) -> None:
+        self._moved = True
         losses = self._segment.engine.losses(batch).cpu()
         self._tally.add_losses(losses, batch.weights, batch.timesteps, self._segment.schedule.num_timesteps)
 

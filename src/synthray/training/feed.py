@@ -51,6 +51,7 @@ class StepFeed:
         self._wait = shared_wait
         self._futures: list[Future[TrainingBatch]] = []
         self._arrived_at = 0.0
+        self._num_here = 0
         self._ahead = ReadAhead(
             plan_worker_micro_batches(
                 segment.plan,
@@ -82,12 +83,13 @@ class StepFeed:
         num_micro_batches = len(plan_micro_batches(plan.positions(step), plan.micro_batch_size))
         self._futures = [next(self._ahead) for _ in plan_share(num_micro_batches, world.size, world.rank)]
         started = time.perf_counter()
-        self._arrived_at = 0.0
+        self._arrived_at, self._num_here = 0.0, 0
         new: list[int] = []
         while True:
             agreed = self._wait.until(
                 self._arrive,
                 away=lambda: self._ahead.storage_is_away,
+                moved=self._has_moved,
                 numbers=lambda: self._describe_share(started),
             )
             if agreed.stop:
@@ -123,6 +125,11 @@ class StepFeed:
         if complete and not self._arrived_at:
             self._arrived_at = time.perf_counter()
         return complete
+
+    def _has_moved(self) -> bool:
+        """Whether something has come since this was last asked."""
+        before, self._num_here = self._num_here, sum(future.done() for future in self._futures)
+        return self._num_here != before
 
     def _batches(self) -> list[TrainingBatch]:
         return [future.result() for future in self._futures]

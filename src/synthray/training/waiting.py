@@ -35,6 +35,8 @@ class Agreement:
     ready: bool
     stop: bool
     storage_is_away: bool
+    moved: bool
+    """Whether anything got on somewhere; a wait in which nothing moves and storage is there is a hang."""
     numbers: tuple[int, ...] = ()
 
 
@@ -50,19 +52,26 @@ class SharedWait:
         """Time in which training stood still because storage was away."""
 
     def round(
-        self, *, ready: bool, away: bool = False, insists: bool = False, numbers: Sequence[int] = ()
+        self,
+        *,
+        ready: bool,
+        away: bool = False,
+        insists: bool = False,
+        moved: bool = True,
+        numbers: Sequence[int] = (),
     ) -> Agreement:
         """Compare notes with all workers; a stop counts only if no worker insists on going on."""
         stop = self._control.stop_requested()
-        sums = torch.tensor([not ready, stop, away, insists, *numbers], dtype=torch.int64)
+        sums = torch.tensor([not ready, stop, away, insists, moved, *numbers], dtype=torch.int64)
         self._world.add_over_workers(sums)
-        num_busy, num_stops, num_away, num_insisting, *told = sums.tolist()
+        num_busy, num_stops, num_away, num_insisting, num_moved, *told = sums.tolist()
         if num_stops and self._stop_asked_at is None:
             self._stop_asked_at = time.monotonic()
         return Agreement(
             ready=num_busy == 0,
             stop=num_stops > 0 and num_insisting == 0,
             storage_is_away=num_away > 0,
+            moved=num_moved > 0,
             numbers=tuple(told),
         )
 
@@ -86,22 +95,31 @@ class SharedWait:
         doing: str = "Running",
         away: Callable[[], bool] = lambda: False,
         insists: Callable[[], bool] = lambda: False,
+        moved: Callable[[], bool] = lambda: True,
         numbers: Callable[[], Sequence[int]] = tuple,
     ) -> Agreement:
         """Call `ready(seconds)`, which may take about so long, until it is true on every worker.
 
         Ends with `stop` as soon as somebody is asked to stop and no worker insists. All give equally many
         `numbers`.
-        After each round but the last the worker reports that it is `doing` that, or waits for storage.
+        After each round but the last the worker reports that it is `doing` that, or waits for storage; it
+        keeps silent if nothing moved, so that who watches takes notice.
         """
         while True:
             started = time.monotonic()
-            agreed = self.round(ready=ready(ROUND_SECONDS), away=away(), insists=insists(), numbers=numbers())
+            agreed = self.round(
+                ready=ready(ROUND_SECONDS),
+                away=away(),
+                insists=insists(),
+                moved=moved(),
+                numbers=numbers(),
+            )
             if agreed.storage_is_away:
                 self.storage_wait_seconds += time.monotonic() - started
             if agreed.ready or agreed.stop:
                 return agreed
-            self._report("WaitingForStorage" if agreed.storage_is_away else doing)
+            if agreed.moved or agreed.storage_is_away:
+                self._report("WaitingForStorage" if agreed.storage_is_away else doing)
 
     def for_storage(self, work: Callable[[], T]) -> T:
         """What `work` returns, on every worker, once storage has answered all of them.
