@@ -1,0 +1,136 @@
+"""One `synthray train` as a process: started, looked at by `/progress`, signalled, and ended without remains.
+
+What belongs to it is told by a mark in its environment, which every process that it starts inherits: parents
+change when processes are killed, and names say nothing.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from synthray.storage.ports import choose_free_ports
+
+SYNTHRAY = str(Path(sys.executable).with_name("synthray"))
+_MARK = "SYNTHRAY_CHAOS_MARK"
+_LOOK_SECONDS = 0.5
+_TAIL_LINES = 25
+Progress = Mapping[str, Any]
+
+
+class TrainCommand:
+    """A running `synthray train`; `mark` is common to all commands of one run."""
+
+    def __init__(
+        self,
+        run_file: Path,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        mark: str,
+    ) -> None:
+        (self.port,) = choose_free_ports(1)
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [SYNTHRAY, "train", str(run_file), *arguments, "--metrics-port", str(self.port)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment, _MARK: mark},
+                start_new_session=True,
+            )
+        self.progress: Progress | None = None
+
+    @property
+    def pid(self) -> int:
+        """The driver's process."""
+        return self.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def look(self) -> Progress | None:
+        """What it tells now; None if it says nothing."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/progress", timeout=_LOOK_SECONDS
+            ) as answer:
+                document: dict[str, Any] = json.load(answer)
+        except (OSError, ValueError):
+            return None
+        self.progress = document
+        return document
+
+    def workers(self) -> list[int]:
+        """The processes that train, by rank, as it told last; those that are gone left out."""
+        ranks = self.progress["workers"]["ranks"] if self.progress else []
+        return [rank["process_id"] for rank in ranks if _carries(rank["process_id"], _MARK)]
+
+    def descendants(self) -> list[psutil.Process]:
+        """All that it started and that runs."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """SIGKILL the driver alone."""
+        self.process.kill()
+        self.process.wait()
+
+    def kill_everything(self) -> None:
+        """SIGKILL the driver and all that it started."""
+        children = self.descendants()
+        self.kill()
+        signal_all([child.pid for child in children], signal.SIGKILL)
+
+    def tail(self) -> str:
+        """The end of what it printed."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+
+
+def signal_all(pids: Sequence[int], number: signal.Signals) -> int:
+    """Signal processes; how many were there to hear it."""
+    heard = 0
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            heard += 1
+    return heard
+
+
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """All living processes of a run, whoever their parent is."""
+    return [process for process in psutil.process_iter() if _carries(process.pid, f"{_MARK}={mark}\0")]
+
+
+def wait_until_gone(mark: str, seconds: float) -> list[str]:
+    """The command lines of those of a run's processes that are left after the time."""
+    _, alive = psutil.wait_procs(marked_processes(mark), timeout=seconds)
+    left = []
+    for process in alive:
+        with suppress(psutil.Error):
+            left.append(f"{process.pid} ({process.status()}) {' '.join(process.cmdline())[:200]}")
+    return left
+
+
+def _carries(pid: int, text: str) -> bool:
+    """Whether a living process was started with this in its environment."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return text.encode() in environment and state != "Z"
