@@ -20,7 +20,7 @@ from synthray.checkpoints.store import CheckpointStore
 from synthray.data.dataset import read_description
 from synthray.data.phantom import write_phantom_dataset
 from synthray.data.prepare import prepare
-from synthray.storage import S3Settings, open_store
+from synthray.storage import ObjectStore, S3Settings, open_store, s3_settings_from_environment
 from synthray.telemetry.report import SegmentReport
 from synthray.training.loop import train_segment
 from synthray.training.preflight import check_run, observe_resume_point, start_attempt
@@ -63,12 +63,13 @@ class TinyRun:
 
     def num_train(self) -> int:
         """Images of an epoch."""
-        settings = self.settings().storage
-        return read_description(open_store(settings.dataset_uri, settings.s3)).num_train
+        return read_description(self._open(load_training_run(self.file).spec.dataset.uri)).num_train
 
     def checkpoints(self) -> CheckpointStore:
-        settings = self.settings().storage
-        return CheckpointStore(open_store(settings.checkpoints_uri, settings.s3))
+        return CheckpointStore(self._open(self.checkpoints_uri))
+
+    def _open(self, uri: str) -> ObjectStore:
+        return open_store(uri, s3_settings_from_environment(self.environment))
 
 
 def prepare_tiny_dataset(folder: Path) -> str:

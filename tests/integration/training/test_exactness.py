@@ -97,13 +97,6 @@ def test_raising_epochs_of_a_finished_run_equals_one_longer_run(new_run: NewRun)
     assert raised.digests() == longer.digests()
 
 
-def test_a_stop_at_the_last_step_still_saves_the_model(new_run: NewRun) -> None:
-    run = new_run("run")
-    num_steps = check_run(run.settings(), adopt=False).plan.num_steps
-    assert train(run, stop_after_steps=num_steps) == "complete"
-    assert run.checkpoints().list_models()[-1].epoch == 2
-
-
 def test_epochs_below_what_was_trained_are_refused(new_run: NewRun) -> None:
     run = new_run("run")
     train(run)

@@ -60,7 +60,7 @@ def test_torchrun_ends_with_the_bits_of_one_process(new_run: NewRun) -> None:
 @pytest.mark.timeout(180)
 def test_the_loop_alone_stops_at_a_signal_and_finishes_what_is_complete_once(new_run: NewRun) -> None:
     alone, stopped = new_run("alone"), new_run("stopped")
-    longer = "spec.optimization.epochs=40"
+    longer = "spec.optimization.epochs=12"
     train(alone, longer)
     module = [sys.executable, "-m", "synthray.training.standalone"]
     command = [*module, str(stopped.file), "--cache", str(stopped.cache), "--set", longer]
