@@ -12,6 +12,7 @@ from pydantic import Field
 from synthray.checkpoints.documents import DamagedDocument, Document, read_document, seal, unseal
 from synthray.checkpoints.manifest import Digest
 from synthray.checkpoints.names import IDENTITY_KEY
+from synthray.checkpoints.store import CheckpointStore
 from synthray.errors import InvalidInput, NotFound, Reason
 from synthray.storage import ObjectExists, ObjectStore
 
@@ -20,7 +21,10 @@ _MAX_NAMED_DIFFERENCES = 5
 
 
 class RunIdentity(Document):
-    """`config` holds the named fields behind `config_digest`, so that a difference can be named."""
+    """`config` holds the named fields behind `config_digest`, so that a difference can be named.
+
+    `adopted` says that the prefix was another run's, so that earlier checkpoints speak of that one.
+    """
 
     format_version: Annotated[int, Field(ge=1, le=_FORMAT_VERSION)] = _FORMAT_VERSION
     run: str
@@ -28,6 +32,8 @@ class RunIdentity(Document):
     config: dict[str, Any]
     dataset_digest: Digest
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    # Left out where it says nothing, so that earlier identities are still what their digests say.
+    adopted: Annotated[bool, Field(exclude_if=lambda adopted: not adopted)] = False
 
 
 def read_identity(store: ObjectStore) -> RunIdentity | None:
@@ -50,19 +56,39 @@ def claim_prefix(store: ObjectStore, identity: RunIdentity, *, adopt: bool = Fal
     With `adopt`, another run's checkpoints become this run's. Raises InvalidInput(PREFIX_IN_USE).
     """
     if adopt:
-        store.write(IDENTITY_KEY, seal(identity))
+        store.write(IDENTITY_KEY, seal(identity.model_copy(update={"adopted": True})))
         return
-    try:
-        store.create(IDENTITY_KEY, seal(identity))
-    except ObjectExists:
-        present = read_identity(store)
-        differences = list_differences(present, identity) if present else []
-        if differences:
-            raise InvalidInput(
-                f"{store.uri} holds checkpoints of another run: {'; '.join(differences)}. Use another "
-                "checkpoints.uri, or --adopt to go on from them all the same",
-                reason=Reason.PREFIX_IN_USE,
-            ) from None
+    present = read_identity(store)
+    if present is None:
+        # Where run.json was lost, checkpoints still say whose they are.
+        present = _identity_of_checkpoints(store) or identity
+        if not list_differences(present, identity):
+            try:
+                store.create(IDENTITY_KEY, seal(identity))
+            except ObjectExists:
+                present = read_identity(store) or identity
+    differences = list_differences(present, identity)
+    if differences:
+        raise InvalidInput(
+            f"{store.uri} holds checkpoints of another run: {'; '.join(differences)}. Use another "
+            "checkpoints.uri, or --adopt to go on from them all the same",
+            reason=Reason.PREFIX_IN_USE,
+        )
+
+
+def _identity_of_checkpoints(store: ObjectStore) -> RunIdentity | None:
+    """Whose the newest state or model says that it is; None if there is none."""
+    checkpoints = CheckpointStore(store)
+    newest = [*checkpoints.list_models()[-1:], *checkpoints.list_states()[-1:]]
+    if not newest:
+        return None
+    manifest = newest[-1]
+    return RunIdentity(
+        run=manifest.run,
+        config_digest=manifest.config_digest,
+        config=manifest.config,
+        dataset_digest=manifest.dataset_digest,
+    )
 
 
 def list_differences(there: RunIdentity, here: RunIdentity) -> list[str]:

@@ -135,12 +135,10 @@ def _list_unfinished(uri: str, surveys: Iterable[Survey]) -> list[Document]:
 
 def _list_problems(store: CheckpointStore, surveys: Iterable[Survey]) -> list[str]:
     """What is wrong with the objects that stand above all checkpoints."""
-    problems = []
-    try:
-        if read_identity(store.store) is None:
-            problems.append(f"{IDENTITY_KEY} is missing")
-    except InvalidInput as error:
-        problems.append(error.message)
+    surveys = list(surveys)
+    sound = [one for survey in surveys for one in survey.accepted if one.is_sound]
+    manifests = [one.manifest for one in sound if one.manifest is not None]
+    problems = _list_identity_problems(store, manifests)
     for survey in surveys:
         observation = survey.observation
         problems += _list_attempt_problems(observation)
@@ -150,6 +148,24 @@ def _list_problems(store: CheckpointStore, surveys: Iterable[Survey]) -> list[st
             if any(one.name == name and not one.has_manifest for one in observation.accepted)
         ]
     return list(dict.fromkeys(problems))
+
+
+def _list_identity_problems(store: CheckpointStore, manifests: Iterable[Manifest]) -> list[str]:
+    try:
+        identity = read_identity(store.store)
+    except InvalidInput as error:
+        return [error.message]
+    if identity is None:
+        return [f"{IDENTITY_KEY} is missing"]
+    strangers = [
+        one.name
+        for one in manifests
+        if (one.run, one.config_digest, one.dataset_digest)
+        != (identity.run, identity.config_digest, identity.dataset_digest)
+    ]
+    if strangers and not identity.adopted:
+        return [f"{IDENTITY_KEY} is of another run, data or configuration than checkpoint {strangers[-1]}"]
+    return []
 
 
 def _list_attempt_problems(observation: Observation) -> list[str]:

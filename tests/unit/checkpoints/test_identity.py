@@ -1,7 +1,10 @@
 """A prefix belongs to one run."""
 
 import pytest
+from run_contexts import build_identity
+from small_run import SmallRun
 
+from synthray.checkpoints.documents import seal
 from synthray.checkpoints.identity import RunIdentity, claim_prefix, read_identity
 from synthray.errors import InvalidInput, Reason
 from synthray.storage import ObjectStore
@@ -63,3 +66,25 @@ def test_a_damaged_identity_is_refused_with_the_remedy_and_mended_by_adopting(
     assert caught.value.reason is Reason.CHECKPOINT_CORRUPT
     claim_prefix(local_store, MINE, adopt=True)
     claim_prefix(local_store, MINE)
+
+
+def test_where_the_identity_was_lost_the_checkpoints_say_whose_they_are(run: SmallRun) -> None:
+    run.commit(run.begin(), 100)
+    run.store.delete(["run.json"])
+    assert "run is 'small' there and 'ranzcr' here" in refuse(run.store, MINE)
+    assert run.store.stat("run.json") is None
+    claim_prefix(run.store, build_identity("small"))
+    assert read_identity(run.store) == build_identity("small")
+
+
+def test_of_two_runs_that_claim_a_prefix_at_once_one_is_refused(
+    local_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = type(local_store).create
+
+    def create_second(self: ObjectStore, key: str, data: bytes) -> None:
+        create(self, key, seal(build_identity("small")))
+        create(self, key, data)
+
+    monkeypatch.setattr(type(local_store), "create", create_second)
+    assert "run is 'small' there and 'ranzcr' here" in refuse(local_store, MINE)

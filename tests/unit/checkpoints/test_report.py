@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from run_contexts import build_identity
 from small_run import SmallRun
 
 from synthray.checkpoints.documents import seal, unseal
 from synthray.checkpoints.export import export_model
+from synthray.checkpoints.identity import claim_prefix
 from synthray.checkpoints.layout import digest_file_tensors
 from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.report import build_details, build_listing, build_verification
@@ -218,3 +220,13 @@ def test_what_retention_removes_while_it_is_verified_is_no_damage(
 
     monkeypatch.setattr(type(trained.store), "read_into", remove_first)
     assert build_verification(trained.checkpoints)["ok"] is True
+
+
+def test_an_identity_of_another_run_is_told_unless_the_prefix_was_adopted(trained: SmallRun) -> None:
+    other = build_identity("other")
+    trained.store.write("run.json", seal(other))
+    assert build_listing(trained.checkpoints)["problems"] == [
+        "run.json is of another run, data or configuration than checkpoint 000000000200-a000001"
+    ]
+    claim_prefix(trained.store, other, adopt=True)
+    assert build_listing(trained.checkpoints)["problems"] == []
