@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from attempt_writer import AttemptWriter
 from intercepted_stores import InterceptedStore, VanishingStore
 from small_run import SmallRun
 
 from synthray.checkpoints.commit import Committer
 from synthray.checkpoints.names import MODEL_WEIGHTS_FILE, STATE_FILES
-from synthray.checkpoints.requests import SaveRequest
-from synthray.errors import Reason, RunFailed, Unavailable, VerificationFailed
+from synthray.checkpoints.requests import RetentionPolicy, SaveRequest
+from synthray.errors import InvalidInput, Reason, RunFailed, Unavailable, VerificationFailed
 from synthray.storage import ObjectExists, ObjectStore
 
 Vanishing = Callable[..., VanishingStore]
@@ -188,3 +191,44 @@ def test_other_weights_at_the_same_step_of_one_attempt_are_refused(run: SmallRun
     with pytest.raises(VerificationFailed, match="computed the same step twice with different results"):
         Committer(run.store, context).save(run.files(101), request, None)
     run.check_loads(100)
+
+
+def test_an_upload_that_fails_because_a_newer_attempt_swept_it_says_so(
+    run: SmallRun, intercepted: InterceptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's temporary file that is gone is no fault of the folder."""
+
+    def be_swept(key: str) -> None:
+        if key.endswith("ema.safetensors"):
+            run.begin("000000000100-a000001")
+            raise InvalidInput("cannot be written (No such file or directory)")
+
+    context = run.begin()
+    run.commit(context, 100)
+    monkeypatch.setattr(intercepted, "before", be_swept)
+    with pytest.raises(RunFailed) as caught:
+        run.commit(context, 200, store=intercepted)
+    assert caught.value.reason is Reason.FENCED
+
+
+def test_an_upload_that_fails_by_itself_says_why(
+    run: SmallRun, intercepted: InterceptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_key: str) -> None:
+        raise InvalidInput("permission is denied")
+
+    monkeypatch.setattr(intercepted, "before", refuse)
+    with pytest.raises(InvalidInput, match="permission is denied"):
+        run.commit(run.begin(), 100, store=intercepted)
+
+
+def test_the_first_save_of_an_attempt_discards_what_earlier_ones_left_half_written(run: SmallRun) -> None:
+    run.begin()
+    key = "states/000000000100-a000001/ema.safetensors"
+    half_written = Path(run.store.uri, key).with_name(".synthray-unfinished-1-ab-ema.safetensors")
+    context = replace(run.begin(), retention=RetentionPolicy(states=2, models_every_nth_epoch=1, best=0))
+    writer = AttemptWriter(run.store, context)
+    for images_seen, discarded in ((100, (key,)), (200, ())):
+        half_written.parent.mkdir(parents=True, exist_ok=True)
+        half_written.write_bytes(b"half")
+        assert writer.save(images_seen).deleted == discarded
