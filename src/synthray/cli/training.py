@@ -110,7 +110,7 @@ def _choose_platform(device: str, max_workers: int, *, ray_address: str, without
     if without_ray:
         from synthray.training.crew import process_platform
 
-        return process_platform
+        return partial(process_platform, use_gpu=device == "cuda")
     from synthray.training.ray_cluster import local_ray_platform
 
     return partial(local_ray_platform, max_workers=max_workers, use_gpu=device == "cuda")

@@ -23,6 +23,7 @@ from synthray.telemetry.progress import build_progress
 from synthray.telemetry.report import RunSnapshot
 
 _MAX_BODY_BYTES = 1024
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
 class WorkerScale(Protocol):
@@ -92,8 +93,11 @@ class _Server(ThreadingHTTPServer):
 
 def _take_wish(scale: WorkerScale, headers: Message, body: BufferedIOBase) -> tuple[int, str]:
     """Change the number of workers as the request says; the status and the answer."""
-    length = int(headers.get("Content-Length") or 0)
-    # A page in a browser can't send JSON to another origin unasked, so no page can scale a run.
+    # A page in a browser can't send JSON to another origin unasked, and one that has given its own name this
+    # address says that name: so no page can scale a run.
+    if (headers.get("Host") or "").rpartition(":")[0] not in _LOOPBACK_NAMES:
+        return 403, "workers are changed on this machine alone: ask 127.0.0.1"
+    length = int(declared) if (declared := headers.get("Content-Length") or "").isdecimal() else 0
     if headers.get_content_type() != "application/json" or not 0 < length <= _MAX_BODY_BYTES:
         return 400, 'send {"workers": N} as application/json'
     try:

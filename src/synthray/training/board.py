@@ -35,8 +35,8 @@ class Orders:
     wishes: Wishes = field(default_factory=Wishes)
     aborted: int = 0
     """Workers of this attempt and of earlier ones are to be killed."""
-    stacks_of: int = 0
-    """The attempt whose workers are to say what they are doing."""
+    stacks_episode: int = 0
+    """Which time of being stuck it is that workers are to say what they are doing."""
     dismissed: bool = False
 
 
@@ -47,12 +47,15 @@ class Note:
     node: str
     place: str = ""
     """What the platform calls the node."""
+    is_warm: bool = False
+    """Whether a worker process can be forked here at once."""
     actor: Any = None  # the handle by which Ray ends a supervisor that doesn't answer; Ray publishes no type
     attempt: int = 0
     process_id: int = 0
     address: str = ""
     beat: Beat | None = None
     stacks: str = ""
+    stacks_episode: int = 0
     ending: Ending | None = None
 
 

@@ -7,16 +7,17 @@ file holds what the driver needs of any platform, and the platform that needs no
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from synthray.training.board import Board, Note, Orders, RunBoard, Seat
+from synthray.training.standby_client import StandbyClient
 from synthray.training.supervisor import Supervisor
-from synthray.training.worker_launch import StandbyAddress
 
 _LOOPBACK = "127.0.0.1"
+_FAREWELL_SECONDS = 15.0
 
 
 class Crew(Protocol):
@@ -64,24 +65,42 @@ class Platform(Protocol):
 
 
 @contextmanager
-def process_platform(directory: Path, logs: Path) -> Iterator["ProcessPlatform"]:
+def process_platform(directory: Path, logs: Path, *, use_gpu: bool) -> Iterator["ProcessPlatform"]:
     """Workers as processes of this machine, as many as wanted."""
-    standby = StandbyAddress(directory / "standby", os.getpid())
-    standby.start()
-    yield ProcessPlatform(standby, logs)
+    StandbyClient(directory / "standby", os.getpid()).start()
+    yield ProcessPlatform(directory / "standby", logs, use_gpu=use_gpu)
 
 
 class ProcessPlatform:
     """Workers as plain processes of this machine, supervised by threads of this process."""
 
-    def __init__(self, standby: StandbyAddress, logs: Path) -> None:
+    def __init__(self, standby_directory: Path, logs: Path, *, use_gpu: bool) -> None:
         self.board = RunBoard()
-        self._standby = standby
+        self._standby_directory = standby_directory
         self._logs = logs
+        self._use_gpu = use_gpu
 
     def open_crew(self, number: int, size: int) -> "ThreadCrew":
         """A crew of threads."""
-        return ThreadCrew(number, size, self.board, self._standby, self._logs)
+        group = uuid.uuid4().hex
+        return ThreadCrew(
+            self.board,
+            [
+                Supervisor(
+                    Seat(number, group, rank, size),
+                    self.board,
+                    StandbyClient(self._standby_directory, os.getpid()),
+                    logs=self._logs,
+                    host=_LOOPBACK,
+                    environment={
+                        **os.environ,
+                        **({"CUDA_VISIBLE_DEVICES": str(rank)} if self._use_gpu else {}),
+                    },
+                )
+                for rank in range(size)
+            ],
+            number=number,
+        )
 
     def places(self) -> int | None:
         """As many as wanted."""
@@ -92,8 +111,8 @@ class ProcessPlatform:
         return None
 
     def has_room_for_relief(self) -> bool:
-        """Processes find room side by side."""
-        return True
+        """Processes find room side by side; a GPU belongs to one worker."""
+        return not self._use_gpu
 
     def logs(self) -> str:
         """The folder of the workers' logs."""
@@ -103,20 +122,13 @@ class ProcessPlatform:
 class ThreadCrew:
     """Supervisors that are threads of this process."""
 
-    def __init__(self, number: int, size: int, board: RunBoard, standby: StandbyAddress, logs: Path) -> None:
+    def __init__(self, board: RunBoard, supervisors: Sequence[Supervisor], *, number: int) -> None:
         self.number = number
-        self.size = size
+        self.size = len(supervisors)
         self._board = board
-        group = uuid.uuid4().hex
         self._threads = [
-            threading.Thread(
-                target=Supervisor(
-                    Seat(number, group, rank, size), board, standby, logs=logs, host=_LOOPBACK
-                ).run,
-                name=f"supervisor-{rank}",
-                daemon=True,
-            )
-            for rank in range(size)
+            threading.Thread(target=supervisor.run, name=f"supervisor-{rank}", daemon=True)
+            for rank, supervisor in enumerate(supervisors)
         ]
         for thread in self._threads:
             thread.start()
@@ -132,4 +144,4 @@ class ThreadCrew:
         """Dismiss the supervisors and wait for them."""
         self._board.direct(self.number, Orders(dismissed=True))
         for thread in self._threads:
-            thread.join()
+            thread.join(_FAREWELL_SECONDS)

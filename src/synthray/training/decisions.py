@@ -27,7 +27,8 @@ class Verdict(Enum):
 class SegmentEnd:
     """How an attempt's segment ended: its outcome, or a foreseen failure, or words about what was lost.
 
-    `images_reached` counts images seen when it ended; None if it never came to a step.
+    `images_reached` counts images seen when it ended; None if it never came to a step. `committed` says
+    whether it saved anything.
     """
 
     outcome: str | None
@@ -35,6 +36,7 @@ class SegmentEnd:
     images_reached: int | None
     loss: str = "a worker was lost"
     reason: Reason = Reason.WORKER_LOST
+    committed: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,13 @@ class History:
     idle_starts: int = 0
     fruitless: int = 0
 
-    def after(self, end: SegmentEnd, *, committed: bool) -> "History":
+    def after(self, end: SegmentEnd) -> "History":
         """The history with one more segment that did not end the run."""
         died = end.outcome is None and end.failure is None
         return History(
             deaths=(*self.deaths, end.images_reached) if died and end.images_reached else self.deaths,
-            idle_starts=self.idle_starts + 1 if end.images_reached is None else 0,
-            fruitless=0 if committed or end.outcome is not None else self.fruitless + 1,
+            idle_starts=self.idle_starts + 1 if end.images_reached is None and end.outcome is None else 0,
+            fruitless=0 if end.committed or end.outcome is not None else self.fruitless + 1,
         )
 
 
@@ -85,9 +87,10 @@ def decide_after_segment(end: SegmentEnd, history: History, *, backoff_limit: in
     if end.failure is not None and not _may_pass(end.failure):
         return Decision(Verdict.FAILED, end.failure.reason, end.failure.message, end.failure)
     decision = _decide_after_loss(end, history)
-    if decision.verdict is Verdict.AGAIN and end.failure is None and history.fruitless + 1 > backoff_limit:
+    fruitless = 0 if end.committed else history.fruitless + 1
+    if decision.verdict is Verdict.AGAIN and end.failure is None and fruitless > backoff_limit:
         return _give_up(
-            f"{history.fruitless + 1} attempts in a row ended before they had saved anything, the last one: "
+            f"{fruitless} attempts in a row ended before they had saved anything, the last one: "
             f"{end.loss}; mend the cause, or raise spec.backoffLimit={backoff_limit}"
         )
     return decision

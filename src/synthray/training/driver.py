@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from synthray import __version__
+from synthray.checkpoints.attempts import check_not_fenced
 from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.names import state_directory
 from synthray.errors import Reason, SynthrayError, Unavailable
@@ -166,6 +167,7 @@ class Driver:
         self._stopping = stopping
         self._roster = Roster(platform)
         self._history = History()
+        self._last_attempt: int | None = None
         self._excluded: frozenset[str] = frozenset()
 
     def run(self) -> RunEnd:
@@ -179,11 +181,13 @@ class Driver:
                     return self._finish(Decision(Verdict.STOPPED))
                 end = self._run_segment(crew, attempt)
                 cause = decide_after_segment(end, self._history, backoff_limit=self._options.backoff_limit)
-                if self._stopping.is_set() and cause.verdict is Verdict.AGAIN:
+                if self._stopping.is_set() and cause.verdict is not Verdict.COMPLETE and end.failure is None:
                     cause = Decision(Verdict.STOPPED)
                 if cause.verdict is not Verdict.AGAIN:
                     return self._finish(cause)
                 self._note(attempt, end, cause)
+        except SynthrayError as error:
+            return self._finish(Decision(Verdict.FAILED, error.reason, error.message, error))
         finally:
             self._roster.close()
 
@@ -205,11 +209,20 @@ class Driver:
         return None
 
     def _start_attempt(self, cause: Decision | None) -> AttemptSettings | None:
-        """The next attempt, as soon as storage answers; None if the driver is asked to stop meanwhile."""
+        """The next attempt, as soon as storage answers; None if the driver is asked to stop meanwhile.
+
+        Raises RunFailed(FENCED) if another driver has gone on with the run since this one's last attempt:
+        who was paused must stop, not take the run back.
+        """
+        checked = self._last_attempt is None
         while not self._stopping.is_set():
             try:
+                if self._last_attempt is not None and not checked:
+                    # Only before the first try: a try that lost its answer may have claimed a number itself.
+                    check_not_fenced(self._preflight.store, self._last_attempt)
+                    checked = True
                 resume_point = observe_resume_point(self._preflight, self._excluded)
-                return start_attempt(
+                attempt = start_attempt(
                     self._preflight, resume_point, images_reached=self._watch.images_reached, cause=cause
                 )
             except Unavailable as error:
@@ -217,6 +230,9 @@ class Driver:
                 self._watch.set_state("WaitingForStorage", str(error.reason))
                 self._show()
                 self._stopping.wait(_STORAGE_PAUSE_SECONDS)
+            else:
+                self._last_attempt = attempt.number
+                return attempt
         return None
 
     def _run_segment(self, crew: Crew, attempt: AttemptSettings) -> SegmentEnd:
@@ -229,23 +245,23 @@ class Driver:
             attempt,
             quiet_limit_seconds=self._options.quiet_limit_seconds,
         )
-        stop_asked_at: float | None = None
         while True:
             posting, end = shift.look()
             self._watch.observe(posting, attempt.number)
             self._show()
             if end is not None:
-                return end
+                return replace(end, committed=self._watch.has_committed(attempt.number))
             if self._is_change_due():
                 shift.ask_to_stop()
-            if self._stopping.is_set():
-                stop_asked_at = stop_asked_at or time.monotonic()
-                late = time.monotonic() - stop_asked_at > _GRACE_SECONDS
-                if late:
-                    _log.error("the workers did not stop within %.0f s", _GRACE_SECONDS)
-                # Before its first step a segment has nothing to save.
-                if late or shift.images_reached is None:
-                    shift.abort()
+            # Before its first step a segment has nothing to save; later it has time as long as it gets on.
+            if self._stopping.is_set() and shift.images_reached is None:
+                shift.abort()
+            elif self._stopping.is_set() and shift.quiet_seconds > _GRACE_SECONDS and not shift.aborted:
+                _log.error(
+                    "nothing moved for %.0f s: stopping without a save; the next start goes on from the last",
+                    _GRACE_SECONDS,
+                )
+                shift.abort()
             time.sleep(_POLL_SECONDS)
 
     def _is_change_due(self) -> bool:
@@ -256,9 +272,7 @@ class Driver:
 
     def _note(self, attempt: AttemptSettings, end: SegmentEnd, cause: Decision) -> None:
         """Remember what this segment taught, and wait as decided."""
-        last = self._watch.snapshot().last_checkpoint
-        committed = last is not None and last.name != attempt.resumes_from
-        self._history = self._history.after(end, committed=committed)
+        self._history = self._history.after(end)
         if end.outcome is None:
             _log.warning(
                 "%s; going on from the newest state (logs: %s)", cause.message, self._platform.logs()

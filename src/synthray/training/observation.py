@@ -12,14 +12,17 @@ from synthray.training.worker_task import Ending
 
 _PRESENT_SECONDS = 3.0
 _SILENT_SECONDS = 30.0
-_GONE_SECONDS = 5.0
+_GONE_SECONDS = 15.0
+_LIMITS_BEFORE_STEPS = 20
 _WAITING_FOR_OTHERS = "/training/world.py"
 
 
 def is_ready(posting: Posting, size: int) -> bool:
-    """Whether all of a crew stand on the board and have been heard of lately."""
+    """Whether all of a crew stand on the board, have been heard of lately and can begin at once."""
     members = posting.members.values()
-    return len(members) == size and all(member.age_seconds < _PRESENT_SECONDS for member in members)
+    return 0 < size == len(members) and all(
+        member.note.is_warm and member.age_seconds < _PRESENT_SECONDS for member in members
+    )
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,16 @@ def view_segment(posting: Posting, group: str, attempt: int, size: int) -> Segme
         for rank, member in posting.members.items()
         if member.note.attempt == attempt and member.note.ending is not None
     }
+    over = len(endings) == size
     silent = tuple(r for r, member in posting.members.items() if member.age_seconds > _SILENT_SECONDS)
     if all(member.age_seconds > _GONE_SECONDS for member in posting.members.values()):
         return SegmentView(True, True, Ending(), "all supervisors were lost", silent)
     rank, end = _find_cause(endings)
+    if end.outcome is not None and not over:
+        end = Ending()  # what some say of the end counts only when all have said it
     node = posting.members[rank].note.node if rank in posting.members else ""
     return SegmentView(
-        over=len(endings) == size,
+        over=over,
         doomed=any(ending.outcome is None for ending in endings.values()) or bool(silent),
         end=end,
         loss=f"worker {rank} on {node}: {_last_line(end.crash)}" if end.crash else "a worker was lost",
@@ -79,11 +85,11 @@ def _last_line(text: str) -> str:
 def find_stuck(posting: Posting, *, median_step_seconds: float | None, quiet_limit_seconds: float) -> bool:
     """Whether a segment hangs: no worker has got on for 5 median steps and at least the limit.
 
-    Before the first steps are measured a worker opens data and state, which may take long: ten limits.
+    Before the first steps are measured a worker opens data and state, which may take long: twenty limits.
     """
     quiet = min((member.quiet_seconds for member in posting.members.values()), default=0.0)
     if median_step_seconds is None:
-        return quiet > 10 * quiet_limit_seconds
+        return quiet > _LIMITS_BEFORE_STEPS * quiet_limit_seconds
     return quiet > max(quiet_limit_seconds, 5 * median_step_seconds)
 
 
@@ -92,7 +98,7 @@ def describe_stuck(posting: Posting) -> str:
     suspects = [
         f"worker {rank} on {member.note.node} {_describe_activity(member.note.stacks)}"
         for rank, member in posting.members.items()
-        if _WAITING_FOR_OTHERS not in member.note.stacks
+        if member.note.ending is None and _WAITING_FOR_OTHERS not in member.note.stacks
     ]
     return "; ".join(suspects) or "every worker waits for the others in a collective operation"
 

@@ -15,7 +15,7 @@ from synthray.checkpoints.identity import RunIdentity, claim_prefix, read_identi
 from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.store import CheckpointStore
 from synthray.data.dataset import DatasetDescription, read_description
-from synthray.errors import InvalidInput, Reason
+from synthray.errors import InvalidInput, Reason, VerificationFailed
 from synthray.storage import ObjectStore, check_conditional_writes, open_store
 from synthray.training.attempt_history import Losses, has_ended, list_faults, read_records
 from synthray.training.decisions import Decision
@@ -115,14 +115,17 @@ def observe_resume_point(preflight: Preflight, excluded: frozenset[str]) -> Mani
     """The newest committed state that this run can go on from; `excluded` ones proved to be corrupt.
 
     Raises InvalidInput where going on would throw away what the run has: epochs were lowered, or raised and
-    no state at a whole batch is left.
+    no state at a whole batch is left; VerificationFailed where there are states and none can be used.
     """
-    plan, unfit = preflight.plan, None
+    plan, unfit, unusable = preflight.plan, None, []
     states, _ = CheckpointStore(preflight.store).list_checkpoints("state")
     for state in reversed(states):
         if state.manifest is None or not state.is_sound:
             _log.warning("state %s can't be used: %s", state.name, "; ".join(state.problems))
-        elif str(state.name) not in excluded:
+            unusable.append(str(state.name))
+        elif str(state.name) in excluded:
+            unusable.append(str(state.name))
+        else:
             if state.manifest.images_seen > plan.images_total:
                 raise InvalidInput(_describe_lowered_epochs(plan, state.manifest.images_seen))
             if plan.resumable(state.manifest.images_seen):
@@ -132,6 +135,14 @@ def observe_resume_point(preflight: Preflight, excluded: frozenset[str]) -> Mani
         raise InvalidInput(
             f"spec.optimization.epochs={plan.epochs} can't go on from state {unfit.name}: its last batch was "
             "short, and no earlier state was kept; use another spec.checkpoints.uri"
+        )
+    if unusable and unfit is None:
+        raise VerificationFailed(
+            f"{preflight.store.uri} has states and none can be read intact: {', '.join(unusable)}. Nothing "
+            "was changed or begun anew; `synthray checkpoints verify` says what is wrong with them. "
+            "Where the objects are whole, a machine on the way spoils what is read: go on from another one. "
+            "To begin anew, use another spec.checkpoints.uri",
+            reason=Reason.CHECKPOINT_CORRUPT,
         )
     return None
 

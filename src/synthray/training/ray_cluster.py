@@ -13,11 +13,12 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from synthray.errors import InvalidInput, Reason, Unavailable
 from synthray.training.board import RunBoard
 from synthray.training.ray_worker import RayBoard, RayCrew, RayLayout, RayPost
-from synthray.training.worker_launch import StandbyAddress
+from synthray.training.standby_client import StandbyClient
 
 _START_ATTEMPTS = 3
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -49,7 +50,7 @@ def local_ray_platform(
     """A Ray of this machine, with room for the run's workers and, without GPUs, for their relief."""
     os.environ.update(_ENVIRONMENT)
     # Imports torch while Ray starts; ends with this process.
-    StandbyAddress(directory / "standby", os.getpid()).start()
+    StandbyClient(directory / "standby", os.getpid()).start()
     resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
     with _talk_to_a_file(logs):
         try:
@@ -137,7 +138,9 @@ class RayPlatform:
     """Opens crews on the Ray that this process is connected to; only the wish counts."""
 
     def __init__(self, directory: Path, logs: Path, layout: RayLayout) -> None:
-        self.board = RayBoard(ray.remote(num_cpus=0)(RunBoard).remote())
+        # Beside the driver: without resources Ray would put it on any node, and that one may be taken away.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.board = RayBoard(ray.remote(num_cpus=0, scheduling_strategy=here)(RunBoard).remote())
         self._directory = directory
         self._logs = logs
         self._layout = layout

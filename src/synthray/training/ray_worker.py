@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,46 +16,60 @@ from typing import Any
 import ray
 import ray.train
 import ray.train.collective
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from synthray.errors import Reason, Unavailable
 from synthray.training.board import Note, Orders, Posting, Seat
+from synthray.training.standby_client import StandbyClient
 from synthray.training.supervisor import Supervisor
-from synthray.training.worker_launch import StandbyAddress
 
 _FAREWELL_SECONDS = 10.0
+_BOARD_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 class RayBoard:
-    """The board as an actor: every method is one call to it."""
+    """The board as an actor: every method is one call to it, and raises Unavailable if it does not answer."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
     def exchange(self, seat: Seat, note: Note) -> tuple[Orders, str]:
         """Leave a supervisor's note; answer with the orders, and where the workers meet."""
-        answer: tuple[Orders, str] = ray.get(self._actor.exchange.remote(seat, note))
+        answer: tuple[Orders, str] = _answer(self._actor.exchange.remote(seat, note))
         return answer
 
     def direct(self, crew: int, orders: Orders) -> None:
         """Leave the driver's orders for a crew."""
-        ray.get(self._actor.direct.remote(crew, orders))
+        _answer(self._actor.direct.remote(crew, orders))
 
     def introduce(self, crew: int, controller: Any) -> None:
         """Leave the handle of the actor that controls a crew's `fit()`."""
-        ray.get(self._actor.introduce.remote(crew, controller))
+        _answer(self._actor.introduce.remote(crew, controller))
 
     def controller(self, crew: int) -> Any:
         """The handle of the actor that controls a crew's `fit()`; None before it has started."""
-        return ray.get(self._actor.controller.remote(crew))
+        return _answer(self._actor.controller.remote(crew))
 
     def posting(self, crew: int) -> Posting:
         """What the supervisors of a crew left."""
-        posting: Posting = ray.get(self._actor.posting.remote(crew))
+        posting: Posting = _answer(self._actor.posting.remote(crew))
         return posting
+
+
+def _answer(reference: Any) -> Any:
+    try:
+        return ray.get(reference, timeout=_BOARD_SECONDS)
+    except RayError as error:
+        raise Unavailable(
+            f"the run's board, an actor of Ray on the driver's node, does not answer "
+            f"({type(error).__name__}); the same command goes on from the newest state",
+            reason=Reason.RAY_UNAVAILABLE,
+        ) from error
 
 
 class Introduction(ControllerCallback):  # type: ignore[misc]  # Ray publishes no types
@@ -96,7 +111,8 @@ def supervise(config: dict[str, RayPost]) -> None:
         Seat(post.crew, group, context.get_world_rank(), context.get_world_size()),
         post.board,
         # This node's raylet is the parent of its workers; the standby serves them all and ends with it.
-        StandbyAddress(Path(post.standby_directory), os.getppid()),
+        StandbyClient(Path(post.standby_directory), os.getppid()),
+        environment=os.environ,
         logs=Path(post.log_directory),
         host=ray.util.get_node_ip_address(),
         place=ray.get_runtime_context().get_node_id(),
@@ -141,7 +157,8 @@ class RayCrew:
 
     def close(self) -> None:
         """Dismiss the supervisors; `fit()` ends when they have gone, or is ended where there are none."""
-        self._post.board.direct(self.number, Orders(dismissed=True))
+        with suppress(Unavailable):
+            self._post.board.direct(self.number, Orders(dismissed=True))
         self._closing = threading.Thread(target=self._see_off, name=f"close-{self.number}", daemon=True)
         self._closing.start()
 
@@ -152,14 +169,16 @@ class RayCrew:
 
     def _see_off(self) -> None:
         self._thread.join(_FAREWELL_SECONDS)
-        if self._thread.is_alive() and (controller := self._post.board.controller(self.number)) is not None:
-            ray.kill(controller)
-            self._thread.join(_FAREWELL_SECONDS)
+        with suppress(Unavailable):
+            if self._thread.is_alive() and (controller := self._post.board.controller(self.number)):
+                ray.kill(controller)
+                self._thread.join(_FAREWELL_SECONDS)
 
     def _fit(self) -> None:
         try:
             self._trainer.fit()
         except TrainingFailedError as error:
             _log.info("Ray Train gave crew %d up: %s", self.number, str(error).strip().partition("\n")[0])
-        except Exception:  # noqa: BLE001 Ray raises many things; all of them end the crew, and the driver decides
-            _log.debug("crew %d ended", self.number, exc_info=True)
+        except Exception as error:  # noqa: BLE001 Ray raises many things; all of them end the crew
+            if self._closing is None:
+                _log.warning("Ray Train ended crew %d: %s", self.number, error)

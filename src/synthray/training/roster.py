@@ -5,10 +5,13 @@ comes up while the old one goes on, and only when it is there does training stop
 as a fork and a state take.
 """
 
+import time
+
 from synthray.training.crew import Crew, Platform
 from synthray.training.observation import is_ready
 
-_LEAVING_SECONDS = 20.0
+_LEAVING_SECONDS = 30.0
+_REOPEN_SECONDS = 5.0
 
 
 class Roster:
@@ -17,6 +20,7 @@ class Roster:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._last_number = 0
+        self._opened_at = self._rests_until = 0.0
         self._working: Crew | None = None
         self._relief: Crew | None = None
 
@@ -27,6 +31,9 @@ class Roster:
         """
         if self._working is not None and not self._working.is_alive():
             self._dismiss_working()
+            self._rests_until = self._opened_at + _REOPEN_SECONDS
+        if self._working is None and time.monotonic() < self._rests_until:
+            return None  # one that died at once would do so again
         if size == 0:
             self._dismiss_relief()
         elif self._working is None:
@@ -40,14 +47,16 @@ class Roster:
 
     def is_change_due(self, size: int) -> bool:
         """Whether the working crew should stop: its relief is ready, or it can't wait for one."""
-        if self._working is None or size == 0 or self._is_right(self._working, size):
+        if self._working is None:
+            return False
+        leaving_seconds = self._leaving_seconds(self._working)
+        if leaving_seconds is not None and leaving_seconds < _LEAVING_SECONDS:
+            return True
+        if size == 0 or self._is_right(self._working, size):
             return False
         if self._relief is None:
             return not self._platform.has_room_for_relief()
-        leaving_seconds = self._leaving_seconds(self._working)
-        return self._is_ready(self._relief) or (
-            leaving_seconds is not None and leaving_seconds < _LEAVING_SECONDS
-        )
+        return self._is_ready(self._relief)
 
     def change(self, size: int) -> None:
         """Let the relief take over if the change is due; for between two segments."""
@@ -62,6 +71,7 @@ class Roster:
 
     def _open(self, size: int) -> Crew:
         self._last_number += 1
+        self._opened_at = time.monotonic()
         return self._platform.open_crew(self._last_number, size)
 
     def _is_ready(self, crew: Crew) -> bool:

@@ -49,7 +49,14 @@ class Shift:
         self._hang = ""
         self._pace = _Pace()
         self.images_reached: int | None = None
+        self.quiet_seconds = 0.0
+        """For how long no worker has got on."""
         board.direct(crew.number, self._orders)
+
+    @property
+    def aborted(self) -> bool:
+        """Whether its workers were told to be killed."""
+        return self._orders.aborted >= self._attempt
 
     def look(self) -> tuple[Posting, SegmentEnd | None]:
         """What is posted now, and how the segment ended if it has."""
@@ -57,7 +64,10 @@ class Shift:
         view = view_segment(posting, self._group, self._attempt, self._crew.size)
         if posting.group == self._group:
             self._note_progress(posting)
+        self.quiet_seconds = min((one.quiet_seconds for one in posting.members.values()), default=0.0)
         if view.over or not self._crew.is_alive():
+            # Left on the board, so that no supervisor that comes late takes this attempt for a new one.
+            self.abort()
             return posting, self._end(self._doom or view)
         now = time.monotonic()
         if view.doomed and self._doom is None:
@@ -108,9 +118,15 @@ class Shift:
             return
         if self._stuck_at is None:
             self._stuck_at = now
-            self._order(replace(self._orders, stacks_of=self._attempt))
+            episode = self._orders.stacks_episode + 1
+            self._order(replace(self._orders, stacks_episode=episode))
+        elif self._hang:
+            return
         elif now - self._stuck_at > _STACKS_SECONDS:
-            self._hang = f"no progress any more: {describe_stuck(posting)}"
+            self._hang = (
+                f"no progress for {self._quiet_limit_seconds:.0f} s and five steps (--hang-after): "
+                f"{describe_stuck(posting)}"
+            )
             _log.error("%s", self._hang)
             self.abort()
 

@@ -7,6 +7,7 @@ within a driver's life. Thread-safe: the exporter's threads read while the drive
 import threading
 from dataclasses import replace
 
+from synthray.checkpoints.names import CheckpointName
 from synthray.telemetry.report import RunSnapshot, SegmentTotals
 from synthray.training.board import Posting
 
@@ -30,6 +31,12 @@ class RunWatch:
         """Images seen by the running segment, accepted or not; None before its first step."""
         with self._lock:
             return self._images_reached
+
+    def has_committed(self, attempt: int) -> bool:
+        """Whether the attempt is known to have saved a state."""
+        last = self.snapshot().last_checkpoint
+        name = CheckpointName.parse(last.name) if last is not None else None
+        return name is not None and name.attempt == attempt
 
     def begin_segment(self, attempt: int, num_workers: int) -> None:
         """Close the books of the last segment and open the next."""

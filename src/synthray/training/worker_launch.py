@@ -1,4 +1,4 @@
-"""The supervisor's end of a worker process: start it from the node's standby, talk to it, end it.
+"""The supervisor's end of a worker process: have the node's standby fork it, talk to it, end it.
 
 No torch and no Ray: whoever supervises stays small, and is there when the worker is not.
 """
@@ -6,83 +6,72 @@ No torch and no Ray: whoever supervises stays small, and is there when the worke
 import os
 import select
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from synthray.errors import Unavailable
-from synthray.training.standby import SOCKET_NAME
+from synthray.training.standby_client import FORK_SECONDS, StandbyClient
 from synthray.training.worker_task import WorkerTask
 
-_STANDBY_DEADLINE_SECONDS = 300.0
-_RETRY_SECONDS = 0.05
 _STACKS_SECONDS = 1.0
+_STACKS_POLL_SECONDS = 0.05
 _END_SECONDS = 10.0
 
 
-class StandbyAddress:
-    """Where this node's standby listens; starts it when nobody answers."""
+class WorkerStart:
+    """A worker process that is coming up; to be polled, since who waits is taken for lost."""
 
-    def __init__(self, directory: Path, lifeline_process_id: int) -> None:
-        self._directory = directory
-        self._lifeline_process_id = lifeline_process_id
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._starting: subprocess.Popen[bytes] | None = None
+    def __init__(
+        self, standby: StandbyClient, task: WorkerTask, *, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._standby = standby
+        self._task = task
+        self._log = log
+        self._request = {"environment": dict(environment), "log": str(log)}
+        self._connection: Connection | None = None
+        self._deadline = time.monotonic() + FORK_SECONDS
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def start(self) -> None:
-        """Start a standby; a second one of a directory ends at once."""
-        with (self._directory / "standby.log").open("ab") as log:
-            self._starting = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "synthray.training.standby"),
-                    *(str(self._directory), str(self._lifeline_process_id)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    def poll(self) -> "WorkerProcess | None":
+        """The worker process once it is there; raises Unavailable if the standby forks none in time."""
+        if time.monotonic() > self._deadline:
+            self.cancel()
+            self._standby.replace()
+            raise Unavailable(self._standby.describe_silence())
+        if self._connection is None:
+            self._connection = self._standby.ask(self._request)
+            if self._connection is None:
+                self._standby.start()
+                return None
+        try:
+            if not self._connection.poll(0):
+                return None
+            process_id: int = self._connection.recv()
+        except (EOFError, OSError):
+            self.cancel()  # the standby died in between; the next round starts another
+            return None
+        connection, self._connection = self._connection, None
+        connection.send(self._task)
+        return WorkerProcess(self._standby, connection, process_id, log=self._log)
 
-    def connect(self, request: dict[str, Any]) -> Connection:
-        """Send a request to the standby; raises Unavailable if none comes up."""
-        deadline = time.monotonic() + _STANDBY_DEADLINE_SECONDS
-        while time.monotonic() < deadline:
-            client = socket.socket(socket.AF_UNIX)
-            try:
-                client.connect(str(self._directory / SOCKET_NAME))
-                connection = Connection(client.detach())
-                connection.send(request)
-            except (FileNotFoundError, ConnectionError):
-                client.close()
-                if self._starting is None or self._starting.poll() is not None:
-                    self.start()
-                time.sleep(_RETRY_SECONDS)
-                continue
-            return connection
-        raise Unavailable(
-            f"no worker process could be started within {_STANDBY_DEADLINE_SECONDS:.0f} s; "
-            f"see {self._directory}/standby.log"
-        )
+    def cancel(self) -> None:
+        """Want it no more: a worker whose pipe is closed ends by itself."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class WorkerProcess:
     """A worker process of this node, and the pipe to it."""
 
-    def __init__(
-        self, standby: StandbyAddress, task: WorkerTask, *, log: Path, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, standby: StandbyClient, connection: Connection, process_id: int, *, log: Path) -> None:
         self._standby = standby
+        self._connection = connection
         self._log = log
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._connection = standby.connect({"environment": dict(environment), "log": str(log)})
-        self.process_id: int = self._connection.recv()
-        self._handle = os.pidfd_open(self.process_id)
-        self._connection.send(task)
+        self.process_id = process_id
+        self._handle = os.pidfd_open(process_id)
 
     def receive(self, timeout_seconds: float) -> list[object]:
         """The worker's messages since the last call; raises EOFError when it is gone."""
@@ -123,7 +112,7 @@ class WorkerProcess:
             return "the process is gone"
         deadline = time.monotonic() + _STACKS_SECONDS
         while time.monotonic() < deadline:
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(_STACKS_POLL_SECONDS)
             with self._log.open("rb") as log:
                 log.seek(start)
                 stacks = log.read().decode(errors="replace")
@@ -133,14 +122,16 @@ class WorkerProcess:
 
     def describe_end(self) -> str:
         """How it ended, for people; only for one that has."""
-        try:
-            with self._standby.connect({"exit_of": self.process_id}) as connection:
-                code = connection.recv() if connection.poll(_STACKS_SECONDS) else None
-        except (EOFError, OSError, Unavailable):
-            code = None
+        code = None
+        if (connection := self._standby.ask({"exit_of": self.process_id})) is not None:
+            with connection:
+                try:
+                    code = connection.recv() if connection.poll(_STACKS_SECONDS) else None
+                except (EOFError, OSError):
+                    code = None
         if code is None:
             return "ended"
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        return f"was killed by {_name_signal(-code)}" if code < 0 else f"exited with code {code}"
 
     def close(self) -> None:
         """End it if it still runs, wait until its memory and its GPU are free, and let go of the pipe."""
@@ -148,6 +139,13 @@ class WorkerProcess:
         select.select([self._handle], [], [], _END_SECONDS)
         self._connection.close()
         os.close(self._handle)
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _read_process_state(process_id: int) -> str:

@@ -14,10 +14,14 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from synthray.errors import SynthrayError
+from synthray.errors import SynthrayError, Unavailable
 from synthray.telemetry.report import SegmentReport
 from synthray.training.worker_task import Beat, Ending, Wishes, WorkerTask
+
+if TYPE_CHECKING:
+    from synthray.training.world import World
 
 _EXCHANGE_SECONDS = 0.1
 _EXIT_ABANDONED = 3
@@ -47,6 +51,7 @@ def _train(task: WorkerTask, control: "PipeControl") -> Ending:
         device = pick_device(task.settings.device)
         world = join_world(task.rank, task.size, init_method=task.init_method, device=device)
         control.get_on()
+        _check_company(task, world)
         outcome = train_segment(task.settings, task.attempt, world, control)
         leave_world(world)
     except SynthrayError as error:
@@ -57,6 +62,12 @@ def _train(task: WorkerTask, control: "PipeControl") -> Ending:
         logging.getLogger(__name__).exception("the worker ends on an error that nobody foresaw")
         return Ending(crash=traceback.format_exc())
     return Ending(outcome=outcome)
+
+
+def _check_company(task: WorkerTask, world: "World") -> None:
+    """Two runs that drew the same free port could meet each other, and nothing else would notice."""
+    if len(set(world.gather_objects(task.attempt.nonce))) > 1:
+        raise Unavailable("workers of another run met here at the same port; the next attempt draws another")
 
 
 class PipeControl:

@@ -4,6 +4,7 @@ Through the driver with plain processes as workers, which start in tenths of a s
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -70,8 +71,8 @@ def test_lost_and_hung_workers_and_a_lost_driver_change_nothing(
             attempt = signal_worker(training, rank, number)
             wait_for_attempt(training, attempt + 1)
             go_on(training)
-        assert "worker 1" in training.log
-        assert "(the process is stopped (SIGSTOP))" in training.log
+        told = " ".join(training.log.split())
+        assert re.search(r"no progress for 3 s .*: worker 1 on \S+ \(the process is stopped", told), told
         training.kill_driver()
     with start(broken, free_port) as training:
         assert training.wait() == 0, training.log
@@ -97,6 +98,24 @@ def test_notice_and_a_change_of_the_number_of_workers_redo_no_step_and_change_no
         assert training.wait() == 0, training.log
     assert redone == 0
     assert resized.digests() == alone.digests()
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_standby_is_replaced_when_it_is_needed(new_run: NewRun, free_port: int) -> None:
+    run = new_run("cold")
+    with Training(
+        run, *OPTIONS[:1], "--workers", "1", *OPTIONS[3:], port=free_port, environment={}
+    ) as training:
+        go_on(training)
+        assert training.wait_for(lambda _: True)["attempt"] == 1
+        worker = psutil.Process(training.wait_for(lambda _: True)["workers"]["ranks"][0]["process_id"])
+        standby = worker.parent()
+        assert standby is not None
+        standby.kill()
+        go_on(training)
+        attempt = signal_worker(training, 0, signal.SIGKILL)
+        wait_for_attempt(training, attempt + 1)
+        go_on(training)
 
 
 @pytest.mark.timeout(120)

@@ -22,7 +22,9 @@ def member(
     stacks: str = "",
 ) -> Member:
     return Member(
-        Note(node="node-a", attempt=attempt, ending=ending, stacks=stacks), age_seconds, quiet_seconds
+        Note(node="node-a", is_warm=True, attempt=attempt, ending=ending, stacks=stacks),
+        age_seconds,
+        quiet_seconds,
     )
 
 
@@ -75,6 +77,10 @@ class TestReadiness:
         assert not is_ready(posting(member()), 2)
         assert not is_ready(posting(member(), member(age_seconds=60)), 2)
 
+    def test_a_crew_without_a_standby_that_can_fork_is_not_ready(self) -> None:
+        cold = Member(Note(node="node-a"), 0.0, 0.0)
+        assert not is_ready(posting(member(), cold), 2)
+
 
 class TestView:
     def test_a_segment_is_over_when_every_worker_has_ended(self) -> None:
@@ -88,6 +94,12 @@ class TestView:
     def test_endings_of_another_attempt_say_nothing_of_this_one(self) -> None:
         ended = member(attempt=1, ending=Ending(crash="boom"))
         assert not view_segment(posting(ended, ended), "a", 2, 2).doomed
+
+    def test_what_one_worker_says_of_the_end_does_not_count_while_another_is_silent(self) -> None:
+        complete = member(ending=Ending(outcome="complete"))
+        view = view_segment(posting(member(age_seconds=31), complete), "a", 1, 2)
+        assert view.doomed
+        assert view.end == Ending()
 
     def test_a_foreseen_failure_explains_the_others(self) -> None:
         failure = RunFailed("not finite")

@@ -1,5 +1,7 @@
 """What follows a segment's end."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +76,8 @@ def test_the_third_death_at_one_step_ends_the_run_and_names_it() -> None:
 def test_more_attempts_in_a_row_without_a_save_than_the_backoff_limit_end_the_run() -> None:
     end = SegmentEnd(None, None, 64, "worker 0 on node-a: boom")
     assert decide(end, History(fruitless=1), backoff_limit=2).verdict is Verdict.AGAIN
+    committed = replace(end, committed=True)
+    assert decide(committed, History(fruitless=2), backoff_limit=2).verdict is Verdict.AGAIN
     decision = decide(end, History(fruitless=2), backoff_limit=2)
     assert decision.verdict is Verdict.FAILED
     assert "3 attempts in a row" in decision.message
@@ -83,11 +87,11 @@ def test_more_attempts_in_a_row_without_a_save_than_the_backoff_limit_end_the_ru
 
 def test_history_counts_what_commits_nothing_and_forgives_what_does() -> None:
     died = SegmentEnd(None, None, 64)
-    history = History().after(died, committed=False).after(died, committed=False)
+    history = History().after(died).after(died)
     assert (history.deaths, history.fruitless) == ((64, 64), 2)
-    assert history.after(died, committed=True).fruitless == 0
-    assert history.after(SegmentEnd("stopped", None, 64), committed=False).fruitless == 0
-    assert history.after(SegmentEnd(None, Unavailable("s3"), None), committed=False).idle_starts == 1
+    assert history.after(replace(died, committed=True)).fruitless == 0
+    assert history.after(SegmentEnd("stopped", None, 64)).fruitless == 0
+    assert history.after(SegmentEnd(None, Unavailable("s3"), None)).idle_starts == 1
 
 
 @given(st.integers(1, 64), st.none() | st.integers(0, 64), st.integers(1, 64))

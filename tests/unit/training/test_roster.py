@@ -1,6 +1,7 @@
 """Which crew works, which one comes up beside it, and when they change places."""
 
 import math
+import time
 from collections.abc import Set
 from dataclasses import dataclass, field
 
@@ -22,7 +23,9 @@ class FakeCrew:
 
     def come(self, place: str = "node") -> None:
         for rank in range(self.size):
-            self.board.exchange(Seat(self.number, "group", rank, self.size), Note("host", place=place))
+            self.board.exchange(
+                Seat(self.number, "group", rank, self.size), Note("host", place=place, is_warm=True)
+            )
 
     def is_alive(self) -> bool:
         return self.alive
@@ -101,8 +104,14 @@ def test_a_relief_that_is_not_wanted_any_more_is_dismissed(platform: FakePlatfor
     assert [crew.closed for crew in platform.crews] == [False, True, True]
 
 
-def test_a_crew_that_has_died_is_replaced(platform: FakePlatform, roster: Roster) -> None:
+def test_a_crew_that_has_died_is_replaced_but_not_in_a_rush(
+    platform: FakePlatform, roster: Roster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     platform.crews[0].alive = False
+    assert roster.staff(2) is None
+    assert len(platform.crews) == 1
+    later = time.monotonic() + 60
+    monkeypatch.setattr("synthray.training.roster.time.monotonic", lambda: later)
     assert roster.staff(2) is None
     assert platform.crews[1].size == 2
 
@@ -138,6 +147,14 @@ def test_a_node_that_is_about_to_go_is_left_even_without_a_relief(
     platform.leaving = {"node": 10.0}
     roster.staff(2)
     assert roster.is_change_due(2)
+
+
+def test_the_last_node_is_left_in_time_too(platform: FakePlatform, roster: Roster) -> None:
+    platform.leaving = {"node": 10.0}
+    assert roster.is_change_due(0)
+    roster.change(0)
+    assert platform.crews[0].closed
+    assert roster.staff(0) is None
 
 
 def test_at_the_end_everybody_is_dismissed(platform: FakePlatform, roster: Roster) -> None:
