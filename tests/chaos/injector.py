@@ -11,7 +11,7 @@ import psutil
 from .fault_rules import Rule, Spoil
 from .faults import Fault, Kind
 from .scene import ON_DISK, Scene
-from .train_command import signal_all
+from .train_command import everything_of, marked_processes, signal_all
 
 _S3_SKEW_SECONDS = 840  # S3 refuses requests that are a quarter of an hour off
 _DISK_SKEW_SECONDS = 6 * 3600
@@ -66,7 +66,7 @@ def _pause_worker(scene: Scene, fault: Fault) -> Injected:
 
 
 def _kill_supervisor(scene: Scene, fault: Fault) -> Injected:
-    actors = [process.pid for process in scene.current.descendants() if _is_actor(process)]
+    actors = [process.pid for process in marked_processes(scene.mark) if _is_actor(process)]
     return Injected(signal_all(_choose(actors, fault.pick), signal.SIGKILL) > 0)
 
 
@@ -109,10 +109,6 @@ def _second_driver(scene: Scene, _: Fault) -> Injected:
     return Injected(exits=frozenset({FENCED}))
 
 
-def _everything(scene: Scene) -> list[int]:
-    return [scene.current.pid, *(process.pid for process in scene.current.descendants())]
-
-
 def _kill_everything(scene: Scene, _: Fault) -> Injected:
     scene.current.kill_everything()
     scene.commands.pop()
@@ -121,11 +117,11 @@ def _kill_everything(scene: Scene, _: Fault) -> Injected:
 
 
 def _pause_everything(scene: Scene, _: Fault) -> Injected:
-    return _pause(_everything(scene))
+    return _pause(everything_of(scene.mark))
 
 
 def _notice_everything(scene: Scene, _: Fault) -> Injected:
-    signal_all(_everything(scene), signal.SIGTERM)
+    signal_all(everything_of(scene.mark), signal.SIGTERM)
     return Injected(exits=frozenset({STOPPED, KILLED_BY_NOTICE}))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from .faults import ENDS_SEGMENT
 from .play import Notes, PlayedFault
 from .results import FaultResult
 from .timeline import (
@@ -13,6 +12,7 @@ from .timeline import (
     images_per_second,
     longest_stall_seconds,
     newest_attempt,
+    reached_before,
 )
 
 _FIRST_SECONDS = 2.0  # in which caches fill
@@ -55,13 +55,14 @@ def _measure(
     first_step = first_step_at(samples, since, played.attempt_before)
     if first_step is not None and first_step > until:
         first_step = None
-    caught_up = caught_up_at(samples, since, played.images_before)
+    images_before = reached_before(samples, since, played.attempt_before)
+    caught_up = caught_up_at(samples, first_step, images_before) if first_step is not None else None
     attempts = range(played.attempt_before, newest_attempt(samples, until))
     return FaultResult(
         **{
             **vars(result),
             "first_step_seconds": _after(first_step, since),
-            "caught_up_seconds": _after(caught_up, since) if fault.kind in ENDS_SEGMENT else None,
+            "caught_up_seconds": _after(caught_up, since),
             "stall_seconds": round(longest_stall_seconds(samples, since, until), 2),
             "cost_seconds": round(cost_seconds(samples, since, until, rate), 2) if rate else None,
             "lost_images": sum(lost_images.get(attempt, 0) for attempt in attempts),

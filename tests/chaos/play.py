@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from .faults import ENDS_SEGMENT, Fault
 from .injector import UNAVAILABLE, Injected, inject
 from .scene import Scene
-from .timeline import Sample, build_sample, caught_up_at, first_step_at, newest_attempt, reached
+from .timeline import (
+    Sample,
+    build_sample,
+    caught_up_at,
+    first_step_at,
+    newest_attempt,
+    reached,
+    reached_before,
+)
 
 _LOOK_SECONDS = 0.1
 _RAY_DEADLINE_SECONDS, _DEADLINE_SECONDS = 300.0, 120.0
@@ -30,6 +38,7 @@ class PlayedFault:
     first_sample: int
     attempt_before: int
     images_before: int
+    mended_at: float
     lifts_at: float | None
     recovered_at: float | None = None
     overlapped: bool = False
@@ -104,6 +113,7 @@ class Play:
             first_sample=max(0, len(notes.samples) - 1),
             attempt_before=attempt,
             images_before=images,
+            mended_at=now,
             lifts_at=now + fault.lasts_seconds if injected.lift else None,
             overlapped=bool(self._open),
         )
@@ -160,7 +170,7 @@ class Play:
     def _lift_what_is_due(self) -> None:
         for played in self._open:
             if played.lifts_at is not None and self.notes.seconds >= played.lifts_at:
-                played.lifts_at = None
+                played.lifts_at, played.mended_at = None, self.notes.seconds
                 if played.injected.lift is not None:
                     played.injected.lift()
 
@@ -194,10 +204,13 @@ class Play:
             return True
         if played.lifts_at is not None or len(self._scene.commands) != 1:
             return False
-        samples = self.notes.samples[played.first_sample :]
-        since, kind = played.at_seconds, played.fault.kind
-        stepped = kind not in ENDS_SEGMENT or first_step_at(samples, since, played.attempt_before) is not None
-        return stepped and caught_up_at(samples, since, played.images_before) is not None
+        samples, attempt = self.notes.samples[played.first_sample :], played.attempt_before
+        if newest_attempt(samples, self.notes.seconds) > attempt:
+            began = first_step_at(samples, played.at_seconds, attempt)
+            images = reached_before(samples, played.at_seconds, attempt)
+            return began is not None and caught_up_at(samples, began, images) is not None
+        rode_it_out = caught_up_at(samples, played.mended_at, reached(samples, played.mended_at))
+        return played.fault.kind not in ENDS_SEGMENT and rode_it_out is not None
 
     def _all_recovered(self) -> bool:
         return not self._open

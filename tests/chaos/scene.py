@@ -16,7 +16,7 @@ from synthray.storage import S3Settings, open_store, s3_settings_from_environmen
 from .configuration import Configuration
 from .proxy_process import ProxyControl
 from .surroundings import Server, SkewedClock, SmallDisk, small_disk
-from .train_command import SYNTHRAY, TrainCommand, marked_processes, signal_all, wait_until_gone
+from .train_command import SYNTHRAY, TrainCommand, everything_of, signal_all, wait_until_gone
 
 ON_S3, ON_DISK = "s3", "disk"
 _DISK_MIB = 96
@@ -112,7 +112,7 @@ class Scene:
         for process in self.scalings:
             process.kill()
             process.wait()
-        signal_all([process.pid for process in marked_processes(self.mark)], signal.SIGKILL)
+        signal_all(everything_of(self.mark), signal.SIGKILL)
         return left
 
 

@@ -10,6 +10,7 @@ from .timeline import (
     longest_stall_seconds,
     newest_attempt,
     reached,
+    reached_before,
 )
 
 # 10 images a second; a fault at 2.0; the driver goes on by itself from 8 images with attempt 2.
@@ -44,6 +45,12 @@ def test_a_run_has_caught_up_when_it_sees_new_images() -> None:
         assert reached(timeline, 2.0) == 20
         assert caught_up_at(timeline, 2.0, 20) == 4.5
         assert caught_up_at(timeline, 2.0, 23) is None
+
+
+def test_a_step_that_was_made_before_the_fault_and_shown_after_it_is_not_new() -> None:
+    for timeline in (GOES_ON, ANEW):
+        assert reached_before(timeline, 1.5, attempt=1) == 20
+        assert reached_before(timeline, 4.3, attempt=2) == 23
 
 
 def test_a_fault_costs_what_new_images_would_have_taken_less() -> None:

@@ -42,6 +42,17 @@ def reached(timeline: Timeline, until: float) -> int:
     return max((sample.images_seen for sample in timeline if sample.seconds <= until), default=0)
 
 
+def reached_before(timeline: Timeline, until: float, attempt: int) -> int:
+    """The most images that attempts up to `attempt` have shown; their last steps are shown after `until`."""
+    shown = [sample.images_seen for sample in timeline if sample.seconds <= until]
+    for sample in timeline:
+        if sample.seconds > until:
+            if sample.attempt != attempt:
+                break
+            shown.append(sample.images_seen)
+    return max(shown, default=0)
+
+
 def newest_attempt(timeline: Timeline, until: float) -> int:
     """The newest attempt by then."""
     return max((sample.attempt for sample in timeline if sample.seconds <= until), default=0)

@@ -40,6 +40,7 @@ class TrainCommand:
     ) -> None:
         (self.port,) = choose_free_ports(1)
         self.log = log
+        self.mark = mark
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [SYNTHRAY, "train", str(run_file), *arguments, "--metrics-port", str(self.port)],
@@ -78,23 +79,16 @@ class TrainCommand:
         ranks = self.progress["workers"]["ranks"] if self.progress else []
         return [rank["process_id"] for rank in ranks if _carries(rank["process_id"], _MARK)]
 
-    def descendants(self) -> list[psutil.Process]:
-        """All that it started and that runs."""
-        try:
-            return psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-
     def kill(self) -> None:
         """SIGKILL the driver alone."""
         self.process.kill()
         self.process.wait()
 
     def kill_everything(self) -> None:
-        """SIGKILL the driver and all that it started."""
-        children = self.descendants()
+        """SIGKILL the driver and all that it started, whoever their parents are by now."""
+        everything = everything_of(self.mark)
         self.kill()
-        signal_all([child.pid for child in children], signal.SIGKILL)
+        signal_all(everything, signal.SIGKILL)
 
     def tail(self) -> str:
         """The end of what it printed."""
@@ -114,6 +108,11 @@ def signal_all(pids: Sequence[int], number: signal.Signals) -> int:
 def marked_processes(mark: str) -> list[psutil.Process]:
     """All living processes of a run, whoever their parent is."""
     return [process for process in psutil.process_iter() if _carries(process.pid, f"{_MARK}={mark}\0")]
+
+
+def everything_of(mark: str) -> list[int]:
+    """Their numbers."""
+    return [process.pid for process in marked_processes(mark)]
 
 
 def wait_until_gone(mark: str, seconds: float) -> list[str]:
