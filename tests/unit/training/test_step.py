@@ -18,7 +18,7 @@ from synthray.training.plan import BatchPlan
 from synthray.training.precision import LossScale
 from synthray.training.settings import RunSettings
 from synthray.training.state import TrainingState
-from synthray.training.step import StepEngine, StepResult
+from synthray.training.step import StepEngine, StepResult, configure_determinism
 
 MICRO_BATCH_SIZE, SIZE_PX, NUM_TIMESTEPS = 2, 8, 1000
 SCHEDULE = build_schedule("shifted_cosine", SIZE_PX, zero_terminal_snr=True)
@@ -107,6 +107,8 @@ def take_step(
     plan = BatchPlan(num_images, 1, 16, MICRO_BATCH_SIZE)
 
     def work(world: ThreadWorld) -> Outcome:
+        # As a segment does: else a thread's first convolution has another number of threads than its next.
+        configure_determinism(world.device, settings.threads)
         module = make_net(world.rank).to(world.device)
         state = TrainingState(module, settings.optimizer, scale, Ledger(0.0, 0.0))
         engine = StepEngine(
