@@ -27,13 +27,15 @@ KILLED_BY_NOTICE = -signal.SIGTERM  # it came before the driver listened
 class Injected:
     """What a fault did.
 
-    `heard` is false if there was nothing to hit just then. `lift` ends a fault that lasts. `exits` are codes
-    with which a driver may end because of it, after which the command is given again.
+    `heard` is false if there was nothing to hit just then. `lift` ends a fault that lasts, and `is_mended`
+    tells when its end has come about. `exits` are codes with which a driver may end because of it, after
+    which the command is given again.
     """
 
     heard: bool = True
     lift: Callable[[], None] | None = None
     exits: frozenset[int] = frozenset()
+    is_mended: Callable[[], bool] = lambda: True
 
 
 def inject(scene: Scene, fault: Fault) -> Injected:
@@ -132,7 +134,11 @@ def _pause_server(scene: Scene, _: Fault) -> Injected:
 
 def _kill_server(scene: Scene, _: Fault) -> Injected:
     scene.server.kill()
-    return Injected(lift=scene.server.begin_restart, exits=frozenset({UNAVAILABLE}))
+    return Injected(
+        lift=scene.server.begin_restart,
+        exits=frozenset({UNAVAILABLE}),
+        is_mended=lambda: scene.server.is_up,
+    )
 
 
 def _spoil(build_rules: Callable[[Fault], Iterable[Rule]], scene: Scene, fault: Fault) -> Injected:

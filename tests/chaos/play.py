@@ -21,6 +21,7 @@ from .timeline import (
 )
 
 _LOOK_SECONDS = 0.1
+_SETTLING_IMAGES = 80
 _RAY_DEADLINE_SECONDS, _DEADLINE_SECONDS = 300.0, 120.0
 
 
@@ -89,7 +90,11 @@ class Play:
         return self.notes
 
     def _wait_for_mark(self, fault: Fault) -> None:
-        self._wait_while_it_moves(lambda: self._is_past(fault.mark), f"for the mark of fault {fault.number}")
+        settled = 0 if fault.overlaps else reached(self.notes.samples, self.notes.seconds) + _SETTLING_IMAGES
+        self._wait_while_it_moves(
+            lambda: self._is_past(fault.mark) and reached(self.notes.samples, self.notes.seconds) >= settled,
+            f"for the mark of fault {fault.number}",
+        )
         due = self.notes.seconds + fault.delay_seconds
         self._wait_for(lambda: self.notes.seconds >= due, "for a moment")
 
@@ -202,7 +207,7 @@ class Play:
     def _has_recovered(self, played: PlayedFault) -> bool:
         if not played.injected.heard:
             return True
-        if played.lifts_at is not None or len(self._scene.commands) != 1:
+        if played.lifts_at is not None or len(self._scene.commands) != 1 or not played.injected.is_mended():
             return False
         samples, attempt = self.notes.samples[played.first_sample :], played.attempt_before
         if newest_attempt(samples, self.notes.seconds) > attempt:

@@ -22,6 +22,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server = EmbeddedS3(folder, port=0)
+        self._is_killed = False
         self._starting: threading.Thread | None = None
         self._failure: BaseException | None = None
 
@@ -30,7 +31,8 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wait()
+        if self._starting is not None:
+            self._starting.join()
         self._server.__exit__(None, None, None)
 
     @property
@@ -51,20 +53,34 @@ class Server:
         """SIGCONT."""
         os.kill(self._server.pid, signal.SIGCONT)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs and no restart is under way; raises what kept it from that."""
+        if self._starting is not None and not self._starting.is_alive():
+            self.wait()
+        return self._starting is None and not self._is_killed
+
     def kill(self) -> None:
         """SIGKILL; what it had answered for is on disk or lost."""
-        os.kill(self._server.pid, signal.SIGKILL)
-        self._server.__exit__(None, None, None)
+        self.wait()
+        if not self._is_killed:
+            self._is_killed = True
+            os.kill(self._server.pid, signal.SIGKILL)
+            self._server.__exit__(None, None, None)
 
     def begin_restart(self) -> None:
-        """Start it again, beside whatever else is going on."""
+        """Start it again, beside whatever else is going on; one that runs stays as it is."""
+        self.wait()
+        if not self._is_killed:
+            return
         port = int(self._server.endpoint_url.rpartition(":")[2])
         self._server = EmbeddedS3(self._folder, port=port)
         self._starting = threading.Thread(target=self._start)
         self._starting.start()
+        self._is_killed = False
 
     def wait(self) -> None:
-        """Until it is up again; raises what kept it from that."""
+        """Until a restart is over; raises what kept it from that."""
         if self._starting is not None:
             self._starting.join()
             self._starting = None
