@@ -12,9 +12,10 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 BASE_IMAGE ?= python:3.11-slim-bookworm
 IMAGE_PREFIX ?= synthray
 IMAGE_TAG ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo dev)
-# More arguments for pytest and for the demo, e.g. make test TESTS='tests/unit/data -k order'.
+# More arguments for pytest, the demo and campaigns of faults, e.g. make test TESTS='tests/unit/data -k order'.
 TESTS ?= tests
 DEMO ?=
+CHAOS ?=
 
 export PATH := $(CURDIR)/.cache/tools/bin:$(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -91,8 +92,12 @@ image: ## The container images synthray/operator and synthray/worker (BASE_IMAGE
 	done
 
 # These names are reserved; the parts that they drive are not in the project yet, so the list leaves them out.
-.PHONY: chaos cluster-up cluster-down test-cluster
-chaos cluster-up cluster-down test-cluster:
+.PHONY: chaos
+chaos: setup ## A campaign of faults against real runs (CHAOS='--hours 1 --seed 7 --through processes')
+	@$(PYTHON_IN_VENV) -m tests.chaos $(CHAOS)
+
+.PHONY: cluster-up cluster-down test-cluster
+cluster-up cluster-down test-cluster:
 	@echo 'make $@: not there yet. It comes with the operator; `make` lists what works today.' >&2; exit 2
 
 .PHONY: clean

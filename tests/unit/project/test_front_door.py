@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-WORKING = ("setup", "demo", "test", "check", "docs", "bench", "image", "clean")
-RESERVED = ("chaos", "cluster-up", "cluster-down", "test-cluster")
+WORKING = ("chaos", "setup", "demo", "test", "check", "docs", "bench", "image", "clean")
+RESERVED = ("cluster-up", "cluster-down", "test-cluster")
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
