@@ -129,8 +129,8 @@ class Fault:
     """One fault of a schedule.
 
     It comes once the run has reached `mark` (images seen, or seconds; the schedule's owner knows) and
-    `delay_seconds` more have passed, so that it falls anywhere within a step. It does not wait until the run
-    has recovered from the one before if it `overlaps`. `pick`, in [0, 1), chooses among what there is to
+    `delay_seconds` more have passed, so that it falls anywhere within a step. If it `overlaps`, it does not
+    wait until the run has recovered from the one before. `pick`, in [0, 1), chooses among what there is to
     choose from: the worker, their new number, the bytes after which a connection is cut.
     """
 

@@ -5,22 +5,28 @@ No clock and no run: the same seed gives the same faults on every machine, so th
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from .faults import Fault, Kind, Trait
 
-_LONGEST_DELAY_SECONDS = 0.5
+_DELAY_SECONDS = 0.5
+_OVERLAP_SECONDS = 3.0
 _SHARE_OF_OVERLAPS = 0.1
 
 
 def schedule(seed: int, mix: Mapping[Kind, Trait], marks: Sequence[float]) -> tuple[Fault, ...]:
-    """One fault for each mark, in the marks' order; some overlap the one before.
+    """One fault for each mark, in their order; some come at the mark of the one before, into its recovery.
 
     Each fault draws from a stream of its own, so that it stays what it is when others are added behind it.
     """
     kinds = list(mix)
     weights = list(accumulate(mix[kind].weight for kind in kinds))
-    return tuple(_draw(seed, number, mark, mix, kinds, weights) for number, mark in enumerate(marks))
+    faults: list[Fault] = []
+    for number, mark in enumerate(marks):
+        fault = _draw(seed, number, mark, mix, kinds, weights)
+        faults.append(replace(fault, mark=faults[-1].mark) if fault.overlaps else fault)
+    return tuple(faults)
 
 
 def _draw(
@@ -33,14 +39,15 @@ def _draw(
 ) -> Fault:
     stream = random.Random(f"{seed}/{number}")  # noqa: S311 the same faults for the same seed
     kind = stream.choices(kinds, cum_weights=weights)[0]
+    overlaps = number > 0 and stream.random() < _SHARE_OF_OVERLAPS
     return Fault(
         number=number,
         kind=kind,
         mark=mark,
-        delay_seconds=stream.uniform(0, _LONGEST_DELAY_SECONDS),
+        delay_seconds=stream.uniform(0, _OVERLAP_SECONDS if overlaps else _DELAY_SECONDS),
         lasts_seconds=stream.uniform(*mix[kind].lasts_seconds),
         pick=stream.random(),
-        overlaps=number > 0 and stream.random() < _SHARE_OF_OVERLAPS,
+        overlaps=overlaps,
     )
 
 
