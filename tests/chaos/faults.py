@@ -103,25 +103,13 @@ ENDS_SEGMENT = frozenset(
 )
 """Kinds after which training goes on in another attempt; the others it may ride out in the same one."""
 
-ENDS_DRIVER = frozenset(
-    {
-        Kind.DRIVER_KILLED,
-        Kind.DRIVER_NOTICED,
-        Kind.EVERYTHING_KILLED,
-        Kind.EVERYTHING_NOTICED,
-    }
-)
-"""Kinds after which somebody must give the command again."""
-
-WITH_NOTICE = frozenset(
-    {
-        Kind.WORKER_NOTICED,
-        Kind.WORKERS_NOTICED,
-        Kind.SCALED,
-        Kind.DRIVER_NOTICED,
-    }
-)
-"""Kinds that leave time to save, so that no step should be lost."""
+WITHOUT_NOTICE = ENDS_SEGMENT - {
+    Kind.WORKER_NOTICED,
+    Kind.WORKERS_NOTICED,
+    Kind.SCALED,
+    Kind.DRIVER_NOTICED,
+}
+"""Kinds that leave no time to save, so that the work since the last save is done again."""
 
 
 @dataclass(frozen=True)

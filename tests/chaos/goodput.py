@@ -7,13 +7,12 @@ waits for data), to the first order in c / M
 
     G(M) = g * (1 - c / M),    c = sum over k of s_k * c_k.
 
-This is Young's model (1974) with the costs of many kinds. A kind without notice redoes half a save interval
-t and the save under way, so that c_k = detection + restart + t / 2 + d for a save that takes d; Young's
-interval sqrt(2 d M) makes save stalls and redone work smallest together, and Daly's (2006) refines it for d
-that is not small beside M. Pure functions; no clock.
+This is Young's model (1974) with the costs of many kinds; Daly's (2006) has the terms of higher order, which
+matter where c is not small beside M. A kind without notice redoes half a save interval t on average, so that
+c_k = detection + restart + t / 2. Young chooses t = sqrt(2 d M) for saves during which training stands still
+for d; here it goes on meanwhile, so t can be as short as a save takes. Pure functions; no clock.
 """
 
-import math
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -32,20 +31,6 @@ def predict_goodput(*, unbroken_ratio: float, cost_seconds: float, seconds_betwe
     return max(0.0, unbroken_ratio * (1 - cost_seconds / seconds_between_faults))
 
 
-def redone_seconds(*, save_interval_seconds: float, save_seconds: float) -> float:
-    """Work that a fault without notice makes to be done again, on average: half an interval and a save."""
-    return save_interval_seconds / 2 + save_seconds
-
-
-def young_interval_seconds(*, save_seconds: float, seconds_between_faults: float) -> float:
-    """Young's save interval, sqrt(2 d M)."""
-    return math.sqrt(2 * save_seconds * seconds_between_faults)
-
-
-def daly_interval_seconds(*, save_seconds: float, seconds_between_faults: float) -> float:
-    """Daly's save interval; M itself where a save takes longer than 2 M."""
-    if save_seconds >= 2 * seconds_between_faults:
-        return seconds_between_faults
-    x = save_seconds / (2 * seconds_between_faults)
-    young = young_interval_seconds(save_seconds=save_seconds, seconds_between_faults=seconds_between_faults)
-    return young * (1 + math.sqrt(x) / 3 + x / 9) - save_seconds
+def redone_seconds(save_interval_seconds: float) -> float:
+    """Work that a fault without notice makes to be done again, on average: half an interval."""
+    return save_interval_seconds / 2

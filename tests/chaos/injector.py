@@ -40,7 +40,7 @@ class Injected:
 
 def inject(scene: Scene, fault: Fault) -> Injected:
     """Do it, at once."""
-    return _INJECTORS[fault.kind](scene, fault)
+    return INJECTORS[fault.kind](scene, fault)
 
 
 def _choose(items: list[int], pick: float) -> list[int]:
@@ -218,7 +218,7 @@ def _skew_clock(scene: Scene, fault: Fault) -> Injected:
     return Injected()
 
 
-_INJECTORS: Mapping[Kind, Callable[[Scene, Fault], Injected]] = {
+INJECTORS: Mapping[Kind, Callable[[Scene, Fault], Injected]] = {
     Kind.WORKER_KILLED: partial(_signal_worker, signal.SIGKILL),
     Kind.WORKERS_KILLED: partial(_signal_workers, signal.SIGKILL),
     Kind.WORKER_HUNG: partial(_signal_worker, signal.SIGSTOP),

@@ -1,12 +1,12 @@
 """A campaign's report in Markdown, from its results alone. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 
 from .configuration import Configuration
-from .faults import MIX, Kind
-from .goodput import mean_cost_seconds, predict_goodput
+from .faults import MIX, WITHOUT_NOTICE, Kind
+from .goodput import mean_cost_seconds, predict_goodput, redone_seconds
 from .measure import find_percentile
 from .results import FaultResult, RunResult, count_faults
 
@@ -32,7 +32,8 @@ _MODEL = (
     "Useful step time over elapsed time, G(M) = g (1 - c / M): faults M seconds apart that cost c seconds on "
     "average over the stated mix, and the goodput g of the run that was left alone (Young 1974)."
 )
-_RATES_SECONDS = {"10 minutes": 600.0, "30 minutes": 1800.0}
+_RATES_SECONDS = {"a fault per 10 minutes": 600.0, "per 30 minutes": 1800.0}
+_INTERVALS_SECONDS = (10.0, 60.0, 600.0)
 
 
 def build_report(
@@ -110,50 +111,73 @@ def _show(value: float | None, *, digits: int = 1) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def measured_costs(results: Sequence[RunResult]) -> dict[Kind, float]:
-    """The mean cost of each kind that was measured."""
-    costs: dict[Kind, list[float]] = {}
+def mean_by_kind(
+    results: Sequence[RunResult], measure: Callable[[RunResult, FaultResult], float | None]
+) -> dict[Kind, float]:
+    """The mean of a figure over the faults of each kind that have it."""
+    found: dict[Kind, list[float]] = {}
     for result in results:
         for fault in result.faults:
-            if fault.cost_seconds is not None:
-                costs.setdefault(fault.kind, []).append(fault.cost_seconds)
-    return {kind: mean(seconds) for kind, seconds in costs.items()}
+            if (value := measure(result, fault)) is not None:
+                found.setdefault(fault.kind, []).append(value)
+    return {kind: mean(values) for kind, values in found.items()}
+
+
+def measured_costs(results: Sequence[RunResult]) -> dict[Kind, float]:
+    """Seconds of training that a fault of each kind took."""
+    return mean_by_kind(results, lambda _, fault: fault.cost_seconds)
+
+
+def _redone_seconds(result: RunResult, fault: FaultResult) -> float | None:
+    if fault.lost_images is None or fault.cost_seconds is None or not result.images_per_second:
+        return None
+    return fault.lost_images / result.images_per_second
 
 
 def _describe_goodput(results: Sequence[RunResult], unbroken_ratio: float) -> list[str]:
+    weights = {kind: trait.weight for kind, trait in MIX.items()}
     costs = measured_costs(results)
-    cost = mean_cost_seconds(costs, {kind: trait.weight for kind, trait in MIX.items()})
-    lines = [
-        "## Goodput",
-        "",
-        _MODEL,
-        "",
-        f"- g = {unbroken_ratio:.3f}, c = {cost:.1f} s over {len(costs)} measured kinds.",
+    cost = mean_cost_seconds(costs, weights)
+    redone = mean_cost_seconds(mean_by_kind(results, _redone_seconds), weights)
+    sudden = mean_cost_seconds({kind: float(kind in WITHOUT_NOTICE) for kind in costs}, weights)
+    rows = [("a save each epoch, as measured", cost)]
+    rows += [
+        (f"a save each {interval:g} s", cost - redone + sudden * redone_seconds(interval))
+        for interval in _INTERVALS_SECONDS
     ]
-    for name, seconds in _RATES_SECONDS.items():
+    measured = (
+        f"Measured: g = {unbroken_ratio:.3f}; c = {cost:.1f} s over {len(costs)} kinds, of which "
+        f"{redone:.1f} s are work done again; {sudden:.0%} of the mix come without notice and redo half a save "
+        "interval."
+    )
+    lines = ["## Goodput", "", _MODEL, "", measured, ""]
+    lines += [f"| G(M) / g | {' | '.join(_RATES_SECONDS)} |", f"|---|{'--:|' * len(_RATES_SECONDS)}"]
+    for name, seconds in rows:
+        shares = [
+            predict_goodput(unbroken_ratio=1.0, cost_seconds=seconds, seconds_between_faults=between)
+            for between in _RATES_SECONDS.values()
+        ]
+        lines.append(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    return [*lines, "", *_compare_runs(results, costs, unbroken_ratio)]
+
+
+def _compare_runs(
+    results: Sequence[RunResult], costs: Mapping[Kind, float], unbroken_ratio: float
+) -> list[str]:
+    """The ledger of each run beside what the model says of its faults; clocks that were off leave none."""
+    lines = ["| run | a fault per | goodput by its ledger | by the model |", "|---|--:|--:|--:|"]
+    for result in results:
+        kinds = Counter(fault.kind for fault in result.faults if fault.heard)
+        if not result.ledger or Kind.CLOCK_SKEWED in kinds or not kinds:
+            continue
+        between = result.ledger["elapsed_seconds"] / kinds.total()
+        cost = mean_cost_seconds({kind: costs[kind] for kind in kinds if kind in costs}, kinds)
         predicted = predict_goodput(
-            unbroken_ratio=unbroken_ratio, cost_seconds=cost, seconds_between_faults=seconds
+            unbroken_ratio=unbroken_ratio, cost_seconds=cost, seconds_between_faults=between
         )
-        lines.append(
-            f"- predicted at a fault per {name}: {predicted:.1%} ({predicted / unbroken_ratio:.1%} of g)"
-        )
-    return lines + [_compare_run(result, costs, unbroken_ratio) for result in results if result.ledger][:20]
-
-
-def _compare_run(result: RunResult, costs: Mapping[Kind, float], unbroken_ratio: float) -> str:
-    """One run's ledger beside what the model says of its own faults at their own rate."""
-    elapsed = result.ledger["elapsed_seconds"]
-    kinds = Counter(fault.kind for fault in result.faults if fault.heard)
-    number = max(1, kinds.total())
-    predicted = predict_goodput(
-        unbroken_ratio=unbroken_ratio,
-        cost_seconds=mean_cost_seconds({kind: costs[kind] for kind in kinds if kind in costs}, kinds),
-        seconds_between_faults=elapsed / number,
-    )
-    return (
-        f"- run {result.seed}: a fault per {elapsed / number:.0f} s; its ledger says "
-        f"{result.ledger['goodput_ratio']:.1%}, the model {predicted:.1%}"
-    )
+        measured = result.ledger["goodput_ratio"]
+        lines.append(f"| {result.seed} | {between:.0f} s | {measured:.1%} | {predicted:.1%} |")
+    return [*lines, ""]
 
 
 def _describe_left_out(left_out: Mapping[Kind, str]) -> list[str]:

@@ -1,6 +1,5 @@
 """The goodput model against runs that are played by its own rules."""
 
-import math
 import random
 
 import pytest
@@ -8,11 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from .goodput import (
-    daly_interval_seconds,
     mean_cost_seconds,
     predict_goodput,
     redone_seconds,
-    young_interval_seconds,
 )
 
 COSTS = {"killed": 4.0, "hung": 40.0, "noticed": 1.0}
@@ -33,7 +30,7 @@ def test_the_prediction_agrees_with_a_run_of_random_faults(seconds_between_fault
         span = stream.expovariate(1 / seconds_between_faults)
         useful += (span // (interval + save)) * interval
         elapsed += span + restart
-    cost = restart + redone_seconds(save_interval_seconds=interval, save_seconds=save)
+    cost = restart + redone_seconds(interval + save)
     predicted = predict_goodput(
         unbroken_ratio=interval / (interval + save),
         cost_seconds=cost,
@@ -51,17 +48,3 @@ def test_goodput_is_a_share_and_falls_with_the_rate_of_faults(
         for seconds in (between * 2, between)
     )
     assert 0 <= often <= rare <= unbroken
-
-
-@given(st.floats(0.01, 100), st.floats(1, 1e6))
-def test_the_best_interval_is_better_than_others(save: float, between: float) -> None:
-    def overhead(interval: float) -> float:
-        """Young's own: a save per interval, half an interval per fault."""
-        return save / interval + interval / 2 / between
-
-    best = young_interval_seconds(save_seconds=save, seconds_between_faults=between)
-    assert all(overhead(best) <= overhead(best * factor) + 1e-12 for factor in (0.5, 0.9, 1.1, 2))
-    daly = daly_interval_seconds(save_seconds=save, seconds_between_faults=between)
-    assert daly > 0
-    if save < between * 1e-4:
-        assert math.isclose(daly, best, rel_tol=0.02)

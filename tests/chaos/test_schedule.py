@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .faults import ENDS_DRIVER, ENDS_SEGMENT, MIX, WITH_NOTICE, Kind, Trait
+from .faults import MIX, Kind, Trait
 from .schedule import marks_by_progress, marks_by_time, schedule
 
 SEEDS = st.integers(0, 2**32)
@@ -76,8 +76,3 @@ def test_the_stated_mix_names_every_kind_and_is_mostly_losses_of_workers() -> No
     drawn = Counter(fault.kind for fault in schedule(3, MIX, [0.0] * 20_000))
     for kind, trait in MIX.items():
         assert abs(drawn[kind] / 20_000 - trait.weight / total) < 0.01
-
-
-def test_who_ends_the_driver_ends_the_segment_and_so_does_notice() -> None:
-    assert ENDS_DRIVER <= ENDS_SEGMENT
-    assert WITH_NOTICE <= ENDS_SEGMENT

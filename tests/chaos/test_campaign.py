@@ -1,0 +1,45 @@
+"""A dozen faults against a real run: the result is that of a run left alone.
+
+One of each of the more frequent kinds and some twice, drawn by the seed; without Ray, so that it takes two or
+three minutes. Longer campaigns, and those through Ray: `make chaos`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from .campaign import Limits, open_campaign
+from .configuration import PROCESSES, Configuration, prepare_dataset
+from .faults import Kind
+from .report import build_report
+from .results import count_faults
+
+NUM_FAULTS = 12
+
+
+@pytest.mark.timeout(1200)
+def test_a_dozen_faults_change_nothing(tmp_path: Path) -> None:
+    configuration = Configuration(PROCESSES, epochs=8, hang_after_seconds=5)
+    limits = Limits(
+        seed=2287,
+        seconds=3600,
+        num_faults=NUM_FAULTS,
+        faults_per_run=NUM_FAULTS,
+        seconds_between_faults=None,
+        only_seed=None,
+        kinds=frozenset(Kind),
+    )
+    dataset_uri = prepare_dataset(tmp_path / "dataset")
+    with open_campaign(tmp_path, configuration, limits, dataset_uri) as campaign:
+        for result in campaign.play():
+            assert result.problems == ()
+        results = campaign.results()
+        report = build_report(
+            configuration,
+            results,
+            unbroken_ratio=campaign.reference.goodput_ratio,
+            left_out=campaign.left_out,
+            command="",
+        )
+    print(report)
+    assert count_faults(results) >= NUM_FAULTS - 2  # an overlapping one may find nothing to hit
