@@ -147,8 +147,8 @@ def _describe_goodput(results: Sequence[RunResult], unbroken_ratio: float) -> li
     ]
     measured = (
         f"Measured: g = {unbroken_ratio:.3f}; c = {cost:.1f} s over {len(costs)} kinds, of which "
-        f"{redone:.1f} s are work done again; {sudden:.0%} of the mix come without notice and redo half a save "
-        "interval."
+        f"{redone:.1f} s are work done again; {sudden:.0%} of the mix come without notice and redo half a "
+        "save interval."
     )
     lines = ["## Goodput", "", _MODEL, "", measured, ""]
     lines += [f"| G(M) / g | {' | '.join(_RATES_SECONDS)} |", f"|---|{'--:|' * len(_RATES_SECONDS)}"]
