@@ -7,10 +7,12 @@ the child and stays with it.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 _TRAMPOLINE = """
@@ -23,10 +25,13 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class ChildProcess:
-    """A running program; its output goes to `log`, and Ctrl-C in the terminal doesn't reach it."""
+    """A running program in a session of its own, so that Ctrl-C in the terminal doesn't reach it.
+
+    Its output goes to `log`, or where this process's standard error goes.
+    """
 
     def __init__(
-        self, arguments: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str]
+        self, arguments: Sequence[str], *, folder: Path, log: Path | None, environment: Mapping[str, str]
     ) -> None:
         self._started = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,16 +51,22 @@ class ChildProcess:
         return self._running().pid
 
     @property
+    def exit_code(self) -> int | None:
+        """How it ended, negative for a signal; None while it runs."""
+        return self._running().returncode
+
+    @property
     def is_alive(self) -> bool:
         """Whether it still runs."""
         return not self._ended.is_set()
 
     def stop(self, *, grace_seconds: float) -> None:
-        """Ask it to end, and make it end after the grace."""
+        """Ask it to end, and make it and what is left of its session's group end after the grace."""
         self._running().terminate()
-        if not self._ended.wait(grace_seconds):
-            self._running().kill()
-            self._ended.wait()
+        self._ended.wait(grace_seconds)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._ended.wait()
 
     def wait(self, timeout_seconds: float) -> bool:
         """Whether it ended within the time."""
@@ -66,9 +77,11 @@ class ChildProcess:
             raise RuntimeError("the child process was never started")
         return self._process
 
-    def _keep(self, arguments: list[str], folder: Path, log: Path, environment: dict[str, str]) -> None:
+    def _keep(
+        self, arguments: list[str], folder: Path, log: Path | None, environment: dict[str, str]
+    ) -> None:
         try:
-            with log.open("ab") as output:
+            with log.open("ab") if log else nullcontext(sys.stderr) as output:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", _TRAMPOLINE, str(os.getpid()), *arguments],
                     cwd=folder,

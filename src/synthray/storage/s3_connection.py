@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from fsspec.asyn import get_loop
 
+from synthray.storage.credential_files import Credentials, MissingCredentials, read_credentials
 from synthray.storage.retry import Again, decide_retry
 from synthray.storage.s3_failures import Failure, Meaning, classify_failure, explain_failure
 from synthray.storage.s3_filesystem import build_filesystem
@@ -126,6 +127,7 @@ class S3Connection:
         self._slots = asyncio.Semaphore(settings.max_connections)
         self._filesystem: Any = None
         self._session = 0  # counts renewals
+        self._credentials: Credentials | None = None
         self._clients: list[Any] = []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -159,7 +161,7 @@ class S3Connection:
             failure, error = outcome.failure, outcome.error
             if failure.depends_on_object:
                 raise Answer(failure) from error
-            if self._may_renew(failure, clock):
+            if self._may_renew(failure, clock, session):
                 self._renew(session)
             elif failure.is_passing and (pause_seconds := clock.count_failure()) is not None:
                 STORAGE_COUNTERS.count_retry()
@@ -181,12 +183,20 @@ class S3Connection:
                 raise
             return _Failed(failure, error)
 
-    def _may_renew(self, failure: Failure, clock: "_Clock") -> bool:
+    def _may_renew(self, failure: Failure, clock: "_Clock", session: int) -> bool:
         """Whether other credentials may be there by now; those of the environment never change."""
         if failure.meaning is not Meaning.CREDENTIALS or self.settings.access_key_id is not None:
             return False
+        if self.settings.credentials_directory is not None:
+            return session != self._session or self._read_files() not in {None, self._credentials}
         first_time, clock.renewed = not clock.renewed, True
         return first_time
+
+    def _read_files(self) -> Credentials | None:
+        try:
+            return read_credentials(self.settings.credentials_directory or "")
+        except MissingCredentials:
+            return None
 
     def _renew(self, rejected_session: int) -> None:
         """Read mounted credentials anew; of many requests rejected together only the first causes it."""
@@ -196,12 +206,22 @@ class S3Connection:
 
     async def _connected(self) -> Any:
         if self._filesystem is None:
-            self._filesystem = build_filesystem(self.settings, stall_seconds=STALL_SECONDS)
+            self._credentials = self._find_credentials()
+            self._filesystem = build_filesystem(self.settings, self._credentials, stall_seconds=STALL_SECONDS)
         filesystem = self._filesystem  # a renewal may come in between
         client = await filesystem.set_session()
         if client not in self._clients:
             self._clients.append(client)
         return filesystem
+
+    def _find_credentials(self) -> Credentials | None:
+        """Those of the settings; None leaves it to AWS's own chain. Raises MissingCredentials."""
+        settings = self.settings
+        if settings.credentials_directory is not None:
+            return read_credentials(settings.credentials_directory)
+        if settings.access_key_id is None or settings.secret_access_key is None:
+            return None
+        return Credentials(settings.access_key_id, settings.secret_access_key, settings.session_token)
 
     def close(self) -> None:
         """End all sessions, waiting a moment at most."""

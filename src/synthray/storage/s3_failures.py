@@ -13,6 +13,7 @@ from botocore import exceptions as boto  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from synthray.errors import InvalidInput, NotFound, Reason, SynthrayError, Unavailable
+from synthray.storage.credential_files import MissingCredentials
 from synthray.storage.settings import DEADLINE_VARIABLE, S3Settings
 
 
@@ -116,6 +117,7 @@ _BY_EXCEPTION: tuple[tuple[tuple[type[BaseException], ...], Meaning], ...] = (
             boto.NoAuthTokenError,
             boto.SSOError,
             boto.LoginError,
+            MissingCredentials,
         ),
         Meaning.CREDENTIALS,
     ),
@@ -219,12 +221,23 @@ _EXPLANATIONS: dict[Meaning, tuple[type[SynthrayError], Reason | None, str]] = {
         "{place}: {endpoint} cannot do what is asked of it ({detail}); use a store with S3's full interface",
     ),
 }
+# A new Secret reaches a pod's folder within a minute or two: to whoever waits for storage this passes too.
+_REJECTED_FILES = (
+    Unavailable,
+    Reason.CREDENTIALS_REJECTED,
+    (
+        "{place}: {endpoint} rejects the credentials in {directory} ({detail}); correct the Secret's "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let them read, write, list and delete in {bucket!r}"
+    ),
+)
 _OTHERWISE = (InvalidInput, None, "{place}: {endpoint} refuses the request ({detail}); check the S3 settings")
 
 
 def explain_failure(failure: Failure, place: str, bucket: str, settings: S3Settings) -> SynthrayError:
     """The failure of a request about `place` in synthray's own terms, with the remedy."""
     kind, reason, message = _EXPLANATIONS.get(failure.meaning, _OTHERWISE)
+    if failure.meaning is Meaning.CREDENTIALS and settings.credentials_directory is not None:
+        kind, reason, message = _REJECTED_FILES
     filled = message.format(
         place=place,
         bucket=bucket,
@@ -232,5 +245,6 @@ def explain_failure(failure: Failure, place: str, bucket: str, settings: S3Setti
         detail=failure.detail,
         deadline=settings.deadline_seconds,
         variable=DEADLINE_VARIABLE,
+        directory=settings.credentials_directory,
     )
     return kind(filled, reason=reason)

@@ -6,13 +6,17 @@ from urllib.parse import urlsplit
 
 import s3fs
 
+from synthray.storage.credential_files import Credentials
 from synthray.storage.settings import S3Settings
 
 _CONNECT_SECONDS = 10.0
 
 
-def build_filesystem(settings: S3Settings, *, stall_seconds: float) -> Any:
-    """An s3fs file system for use on the running loop, with every retry of its own and of botocore's off."""
+def build_filesystem(settings: S3Settings, credentials: Credentials | None, *, stall_seconds: float) -> Any:
+    """An s3fs file system for use on the running loop, with every retry of its own and of botocore's off.
+
+    Without credentials AWS's own chain of sources is asked.
+    """
     config = {
         "max_pool_connections": settings.max_connections,
         "connect_timeout": min(_CONNECT_SECONDS, settings.deadline_seconds),
@@ -25,17 +29,16 @@ def build_filesystem(settings: S3Settings, *, stall_seconds: float) -> Any:
     }
     if is_on_this_machine(settings.endpoint_url):
         config["proxies"] = {}  # those of the environment lead out into the world
-    explicit = settings.access_key_id is not None
     filesystem = s3fs.S3FileSystem(
         asynchronous=True,
         skip_instance_cache=True,
-        key=settings.access_key_id,
-        secret=settings.secret_access_key,
-        token=settings.session_token if explicit else None,
+        key=credentials.access_key_id if credentials else None,
+        secret=credentials.secret_access_key if credentials else None,
+        token=credentials.session_token if credentials else None,
         endpoint_url=settings.endpoint_url,
         client_kwargs={"region_name": settings.region or None, "verify": settings.ca_bundle},
         config_kwargs=config,
-        **({"profile": settings.profile} if settings.profile and not explicit else {}),
+        **({"profile": settings.profile} if settings.profile and credentials is None else {}),
     )
     filesystem.retries = 1
     return filesystem

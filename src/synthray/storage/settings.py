@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from synthray.errors import InvalidInput, Reason
+from synthray.storage.credential_files import CREDENTIALS_VARIABLE
 
 DEFAULT_DEADLINE_SECONDS = 60.0
 DEADLINE_VARIABLE = "SYNTHRAY_STORAGE_DEADLINE_SECONDS"
@@ -21,6 +22,8 @@ DEADLINE_VARIABLE = "SYNTHRAY_STORAGE_DEADLINE_SECONDS"
 class S3Settings:
     """One endpoint and the right to use it; unset credentials are left to AWS's own chain of sources.
 
+    Those in `credentials_directory` are read by whoever connects, and again when they are rejected, so that
+    they can be replaced while a run goes on and travel with no settings.
     `deadline_seconds` bounds how long one request is tried again through passing trouble.
     `max_connections` bounds the sockets, and so the concurrent requests, of a process.
     """
@@ -32,6 +35,7 @@ class S3Settings:
     session_token: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     profile: str | None = None
+    credentials_directory: str | None = None
     deadline_seconds: float = DEFAULT_DEADLINE_SECONDS
     max_connections: int = 32
 
@@ -46,18 +50,21 @@ def s3_settings_from_environment(
 ) -> S3Settings:
     """Settings from the AWS variables of `environ`, which win over the arguments (a spec's objectStorage).
 
+    A folder of mounted credentials wins over those in variables, which can't be renewed.
     Raises InvalidInput, naming the variable, for values that cannot work.
     """
 
     def first(*names: str) -> str | None:
         return next((environ[name] for name in names if environ.get(name)), None)
 
+    directory = first(CREDENTIALS_VARIABLE)
     return S3Settings(
         endpoint_url=first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") or endpoint_url or None,
         region=first("AWS_REGION", "AWS_DEFAULT_REGION") or region,
-        access_key_id=first("AWS_ACCESS_KEY_ID"),
-        secret_access_key=first("AWS_SECRET_ACCESS_KEY"),
-        session_token=first("AWS_SESSION_TOKEN"),
+        access_key_id=None if directory else first("AWS_ACCESS_KEY_ID"),
+        secret_access_key=None if directory else first("AWS_SECRET_ACCESS_KEY"),
+        session_token=None if directory else first("AWS_SESSION_TOKEN"),
+        credentials_directory=directory,
         ca_bundle=first("AWS_CA_BUNDLE"),
         profile=first("AWS_PROFILE"),
         deadline_seconds=_deadline_seconds(first(DEADLINE_VARIABLE)),
@@ -86,6 +93,12 @@ def check_s3_settings(settings: S3Settings) -> None:
         if settings.access_key_id is None:
             given, missing = missing, given
         raise InvalidInput(f"{given} is set without {missing}; set both", reason=Reason.CREDENTIALS_REJECTED)
+    directory = settings.credentials_directory
+    if directory is not None and not Path(directory).is_dir():
+        raise InvalidInput(
+            f"{CREDENTIALS_VARIABLE}={directory} is no folder; mount the Secret with the credentials there",
+            reason=Reason.CREDENTIALS_REJECTED,
+        )
     if settings.ca_bundle is not None and not Path(settings.ca_bundle).is_file():
         raise InvalidInput(f"AWS_CA_BUNDLE={settings.ca_bundle} is no file; name a PEM file of certificates")
 

@@ -6,6 +6,7 @@ from botocore import exceptions as boto  # type: ignore[import-untyped]
 
 from synthray.errors import InvalidInput, NotFound, Reason, SynthrayError, Unavailable
 from synthray.storage import S3Settings
+from synthray.storage.credential_files import MissingCredentials
 from synthray.storage.s3_failures import Failure, Meaning, classify_failure, explain_failure
 
 
@@ -45,6 +46,7 @@ def answer(status: int, code: str = "") -> Exception:
         (answer(403, "RequestTimeTooSkewed"), Meaning.CLOCK),
         (answer(400, "SomethingElse"), Meaning.INPUT),
         (boto.NoCredentialsError(), Meaning.CREDENTIALS),
+        (MissingCredentials("a file is missing"), Meaning.CREDENTIALS),
         (boto.ProfileNotFound(profile="x"), Meaning.INPUT),
         (boto.EndpointConnectionError(endpoint_url="http://x"), Meaning.PASSING),
         (boto.ReadTimeoutError(endpoint_url="http://x"), Meaning.PASSING),
@@ -113,3 +115,13 @@ def test_people_read_what_to_do(
 ) -> None:
     error = explain_failure(Failure(meaning, "why"), "s3://b/k", "b", S3Settings("http://e:1"))
     assert (type(error), error.reason, str(error)) == (kind, reason, message)
+
+
+def test_rejected_files_pass_once_the_secret_is_mended() -> None:
+    settings = S3Settings("http://e:1", credentials_directory="/secret")
+    error = explain_failure(Failure(Meaning.CREDENTIALS, "why"), "s3://b/k", "b", settings)
+    assert (type(error), error.reason) == (Unavailable, Reason.CREDENTIALS_REJECTED)
+    assert str(error) == (
+        "s3://b/k: http://e:1 rejects the credentials in /secret (why); correct the Secret's "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and let them read, write, list and delete in 'b'"
+    )

@@ -1,6 +1,7 @@
 """Where S3 settings come from, and which of them are refused before anything is sent."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,31 @@ def test_all_standard_variables_are_read() -> None:
             "SYNTHRAY_STORAGE_DEADLINE_SECONDS": "7.5",
         }
     )
-    assert settings == S3Settings(None, "region", "key", "secret", "token", "/ca.pem", "profile", 7.5)
+    assert settings == S3Settings(None, "region", "key", "secret", "token", "/ca.pem", "profile", None, 7.5)
+
+
+def test_mounted_credentials_win_over_variables_and_are_not_in_the_settings(tmp_path: Path) -> None:
+    for name, value in (("AWS_ACCESS_KEY_ID", "mounted"), ("AWS_SECRET_ACCESS_KEY", "canary")):
+        (tmp_path / name).write_text(value)
+    settings = s3_settings_from_environment(
+        {
+            "SYNTHRAY_CREDENTIALS_DIRECTORY": str(tmp_path),
+            "AWS_ACCESS_KEY_ID": "variable",
+            "AWS_SECRET_ACCESS_KEY": "canary",
+        }
+    )
+    assert settings == S3Settings(credentials_directory=str(tmp_path))
+    open_store("s3://bucket", settings)
+
+
+def test_a_folder_of_credentials_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as failure:
+        open_store("s3://bucket", S3Settings(credentials_directory=f"{tmp_path}/none"))
+    assert str(failure.value) == (
+        f"SYNTHRAY_CREDENTIALS_DIRECTORY={tmp_path}/none is no folder; mount the Secret with the credentials "
+        "there"
+    )
+    assert failure.value.reason is Reason.CREDENTIALS_REJECTED
 
 
 def test_secrets_do_not_show() -> None:
