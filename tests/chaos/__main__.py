@@ -14,21 +14,24 @@ was stopped, and ends at once when there were enough faults. A run that failed k
 repeated by `--only-seed`, with the same faults at the same images. Exit code 1 if any run has failed.
 
 `--minutes-between-faults 10 --epochs N` plays faults that arrive by the clock instead, for the goodput of a
-real run beside the model's; the number of epochs decides how long it takes.
+real run beside the model's; the numbers of epochs and images decide how long it takes. The unbroken run of
+the same length is then computed last; the same command with `--faults 0` computes it beside. `--costs-from`
+names the folders of campaigns that measured what faults cost.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from .campaign import Campaign, Limits, open_campaign
-from .configuration import PROCESSES, RAY, Configuration, prepare_dataset
+from .configuration import NUM_IMAGES, PROCESSES, RAY, Configuration, prepare_dataset
 from .faults import Kind
 from .proxy_process import ROOT
 from .report import build_report
-from .results import RunResult
+from .results import RESULTS_NAME, RunResult, read_results
 
 _EPOCHS_PER_FAULT = 1.1
 _EVER = 1e9
@@ -39,7 +42,9 @@ def main() -> int:
     options = _parse_options()
     per_run = options.faults_per_run
     epochs = options.epochs or max(5, round(per_run * _EPOCHS_PER_FAULT))
-    configuration = Configuration(options.through, epochs, hang_after_seconds=options.hang_after)
+    configuration = Configuration(
+        options.through, epochs, hang_after_seconds=options.hang_after, num_images=options.images
+    )
     between = options.minutes_between_faults
     limits = Limits(
         seed=options.seed,
@@ -52,13 +57,14 @@ def main() -> int:
     )
     folder: Path = options.directory or ROOT / ".cache" / "chaos" / f"{options.through}-{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    dataset_uri = prepare_dataset(folder / "dataset")
-    print(f"the campaign is in {folder}; computing the unbroken run unless it is there", flush=True)
+    dataset_uri = prepare_dataset(folder, configuration.num_images)
+    print(f"the campaign is in {folder}", flush=True)
+    costs = [result for place in options.costs_from for result in read_results(place / RESULTS_NAME)]
     with open_campaign(folder, configuration, limits, dataset_uri) as campaign:
-        return _play(campaign, configuration, folder, f"python -m tests.chaos {' '.join(sys.argv[1:])}")
+        return _play(campaign, configuration, folder, costs)
 
 
-def _play(campaign: Campaign, configuration: Configuration, folder: Path, command: str) -> int:
+def _play(campaign: Campaign, configuration: Configuration, folder: Path, costs: Sequence[RunResult]) -> int:
     played = []
     for result in campaign.play():
         played.append(result)
@@ -69,7 +75,8 @@ def _play(campaign: Campaign, configuration: Configuration, folder: Path, comman
             results,
             unbroken_ratio=campaign.reference.goodput_ratio,
             left_out=campaign.left_out,
-            command=command,
+            command=f"python -m tests.chaos {' '.join(sys.argv[1:])}",
+            costs_from=costs or results,
         )
         (folder / "report.md").write_text(report)
     results = campaign.results() or played
@@ -96,10 +103,12 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, help="end after so many; 100 unless there are --hours")
     parser.add_argument("--faults-per-run", type=int, default=25)
     parser.add_argument("--epochs", type=int, help="length of a run; by default enough for its faults")
+    parser.add_argument("--images", type=int, default=NUM_IMAGES, help="of an epoch, held out ones included")
     parser.add_argument("--hang-after", type=float, default=30.0, help="seconds, as for `synthray train`")
     parser.add_argument("--minutes-between-faults", type=float, help="faults by the clock, on average")
     parser.add_argument("--kinds", type=_parse_kinds, default=tuple(Kind), help="some kinds, with commas")
     parser.add_argument("--only-seed", type=int, help="repeat one run of a report; writes no results")
+    parser.add_argument("--costs-from", type=Path, nargs="+", default=(), help="folders of campaigns")
     parser.add_argument("--directory", type=Path, help="the campaign's folder, .cache/chaos/... by default")
     options = parser.parse_args()
     if options.faults is None and options.hours is None:

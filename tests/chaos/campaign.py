@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from .oracle import judge, observe_end
 from .play import Play, RunBroken
 from .proxy_process import fault_proxy
 from .reference import Reference, find_reference
-from .results import ResultsFile, RunResult, count_faults
+from .results import RESULTS_NAME, ResultsFile, RunResult, count_faults
 from .scene import ON_DISK, ON_S3, Ground, Scene, build_scene
 from .schedule import marks_by_progress, marks_by_time, schedule
 from .surroundings import Server, why_no_skewed_clock, why_no_small_disk
@@ -66,14 +67,17 @@ def plan_mix(storage: str, wanted: frozenset[Kind], left_out: Mapping[Kind, str]
 class Campaign:
     """Plays runs on common ground."""
 
-    def __init__(
-        self, ground: Ground, reference: Reference, limits: Limits, left_out: Mapping[Kind, str]
-    ) -> None:
-        self.reference = reference
+    def __init__(self, ground: Ground, limits: Limits, left_out: Mapping[Kind, str]) -> None:
         self.left_out = left_out
         self._ground = ground
         self._limits = limits
-        self._file = ResultsFile(ground.folder / "results.jsonl", ground.configuration)
+        self._file = ResultsFile(ground.folder / RESULTS_NAME, ground.configuration)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The unbroken run, which is computed unless it is kept in the folder."""
+        ground = self._ground
+        return find_reference(ground.configuration, ground.dataset_uri, ground.folder)
 
     def results(self) -> list[RunResult]:
         """All runs so far, those before this start included."""
@@ -162,7 +166,6 @@ def open_campaign(
     folder: Path, configuration: Configuration, limits: Limits, dataset_uri: str
 ) -> Iterator[Campaign]:
     """The ground of a campaign in `folder`, which is continued where it was stopped."""
-    reference = find_reference(configuration, dataset_uri, folder)
     with (
         Server(folder / "s3") as server,
         fault_proxy(server.endpoint_url, folder / "proxy.log", seed=limits.seed) as proxy,
@@ -170,4 +173,8 @@ def open_campaign(
         s3_dataset_uri = f"s3://xray/dataset-{uuid4().hex[:6]}"
         copy_dataset(dataset_uri, s3_dataset_uri, s3_settings_from_environment(server.environment))
         ground = Ground(folder, configuration, dataset_uri, s3_dataset_uri, server, proxy)
-        yield Campaign(ground, reference, limits, observe_left_out(configuration.through))
+        campaign = Campaign(ground, limits, observe_left_out(configuration.through))
+        if limits.seconds_between_faults is None or limits.num_faults == 0:
+            print("computing the unbroken run unless it is there", flush=True)
+            _ = campaign.reference
+        yield campaign

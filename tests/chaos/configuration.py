@@ -20,12 +20,13 @@ FIRST_SHARE, LAST_SHARE = 0.03, 0.9
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs of `epochs` over the same few hundred images, with a save at each epoch's end."""
+    """Runs of `epochs` over the same images, with a save at each epoch's end and every ten seconds."""
 
     through: str
     epochs: int
     num_workers: int = 2
     hang_after_seconds: float = 30.0
+    num_images: int = NUM_IMAGES
 
     def changes(self) -> list[str]:
         """What distinguishes the runs from tiny_run's; small batches make short steps."""
@@ -52,12 +53,13 @@ class Configuration:
         return 4
 
 
-def prepare_dataset(folder: Path) -> str:
-    """A few hundred images of noise, prepared once; its place."""
-    raw, prepared = (open_store(str(folder / name), S3Settings()) for name in ("raw", "prepared"))
+def prepare_dataset(folder: Path, num_images: int = NUM_IMAGES) -> str:
+    """Images of noise, prepared once; their place."""
+    place = folder / f"dataset-{num_images}"
+    raw, prepared = (open_store(str(place / name), S3Settings()) for name in ("raw", "prepared"))
     if prepared.stat("dataset.json") is not None:
         return prepared.uri
-    for number in range(NUM_IMAGES):
+    for number in range(num_images):
         noise = np.random.Generator(np.random.Philox(key=number))
         pixels = noise.integers(0, 256, (_IMAGE_SIZE_PX, _IMAGE_SIZE_PX), dtype=np.uint8)
         png = io.BytesIO()

@@ -43,8 +43,9 @@ def build_report(
     unbroken_ratio: float,
     left_out: Mapping[Kind, str],
     command: str,
+    costs_from: Sequence[RunResult],
 ) -> str:
-    """Verdict, recovery by kind, goodput, and how to repeat what failed."""
+    """Verdict, recovery by kind, goodput by the costs of some runs, and how to repeat what failed."""
     return "\n".join(
         [
             "# Faults",
@@ -53,7 +54,7 @@ def build_report(
             "",
             *_describe_kinds(results),
             "",
-            *_describe_goodput(results, unbroken_ratio),
+            *_describe_goodput(results, unbroken_ratio, costs_from),
             "",
             *_describe_left_out(left_out),
             *_describe_failures(results, command),
@@ -134,11 +135,13 @@ def _redone_seconds(result: RunResult, fault: FaultResult) -> float | None:
     return fault.lost_images / result.images_per_second
 
 
-def _describe_goodput(results: Sequence[RunResult], unbroken_ratio: float) -> list[str]:
+def _describe_goodput(
+    results: Sequence[RunResult], unbroken_ratio: float, costs_from: Sequence[RunResult]
+) -> list[str]:
     weights = {kind: trait.weight for kind, trait in MIX.items()}
-    costs = measured_costs(results)
+    costs = measured_costs(costs_from)
     cost = mean_cost_seconds(costs, weights)
-    redone = mean_cost_seconds(mean_by_kind(results, _redone_seconds), weights)
+    redone = mean_cost_seconds(mean_by_kind(costs_from, _redone_seconds), weights)
     sudden = mean_cost_seconds({kind: float(kind in WITHOUT_NOTICE) for kind in costs}, weights)
     rows = [("a save each epoch, as measured", cost)]
     rows += [

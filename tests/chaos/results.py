@@ -3,13 +3,16 @@ was stopped goes on with the next run.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .configuration import Configuration
 from .faults import Kind
+
+RESULTS_NAME = "results.jsonl"
 
 
 @dataclass(frozen=True)
@@ -57,27 +60,30 @@ class ResultsFile:
 
     def read(self) -> list[RunResult]:
         """All runs so far, without a line that a kill cut off; raises ValueError for foreign ones."""
-        if not self._path.exists():
-            return []
-        results = []
-        for text in self._path.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
+        for line in _read_lines(self._path):
             if line["configuration"] != self._configuration:
                 raise ValueError(
                     f"{self._path} holds runs of another configuration, {line['configuration']}; "
                     "continue it with the same options, or name another --directory"
                 )
-            results.append(parse_run(line["run"]))
-        return results
+        return read_results(self._path)
 
     def add(self, result: RunResult) -> None:
         """Append a run, in one write."""
         line = json.dumps({"configuration": self._configuration, "run": asdict(result)})
         with self._path.open("a") as file:
             file.write(f"{line}\n")
+
+
+def read_results(path: Path) -> list[RunResult]:
+    """All runs of a file, of whatever configuration."""
+    return [parse_run(line["run"]) for line in _read_lines(path)]
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for text in path.read_text().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            yield json.loads(text)
 
 
 def parse_run(document: Mapping[str, Any]) -> RunResult:

@@ -29,7 +29,7 @@ def test_a_dozen_faults_change_nothing(tmp_path: Path) -> None:
         only_seed=None,
         kinds=frozenset(Kind),
     )
-    dataset_uri = prepare_dataset(tmp_path / "dataset")
+    dataset_uri = prepare_dataset(tmp_path)
     with open_campaign(tmp_path, configuration, limits, dataset_uri) as campaign:
         for result in campaign.play():
             assert result.problems == ()
@@ -40,6 +40,7 @@ def test_a_dozen_faults_change_nothing(tmp_path: Path) -> None:
             unbroken_ratio=campaign.reference.goodput_ratio,
             left_out=campaign.left_out,
             command="",
+            costs_from=results,
         )
     print(report)
     assert count_faults(results) >= NUM_FAULTS - 2  # an overlapping one may find nothing to hit

@@ -55,6 +55,7 @@ def report_of(*results: RunResult) -> str:
         unbroken_ratio=0.8,
         left_out={Kind.DISK_FULL: "no mounts"},
         command="python -m tests.chaos --seed 7",
+        costs_from=results,
     )
 
 
