@@ -30,6 +30,7 @@ from .campaign import Campaign, Limits, open_campaign
 from .configuration import NUM_IMAGES, PROCESSES, RAY, Configuration, prepare_dataset
 from .faults import Kind
 from .proxy_process import ROOT
+from .reference import find_reference
 from .report import build_report
 from .results import RESULTS_NAME, RunResult, read_results
 
@@ -49,7 +50,7 @@ def main() -> int:
     limits = Limits(
         seed=options.seed,
         seconds=options.hours * 3600 if options.hours else _EVER,
-        num_faults=options.faults if options.faults or not options.hours else int(_EVER),
+        num_faults=options.faults or int(_EVER),
         faults_per_run=per_run,
         seconds_between_faults=between * 60 if between else None,
         only_seed=options.only_seed,
@@ -58,7 +59,10 @@ def main() -> int:
     folder: Path = options.directory or ROOT / ".cache" / "chaos" / f"{options.through}-{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     dataset_uri = prepare_dataset(folder, configuration.num_images)
-    print(f"the campaign is in {folder}", flush=True)
+    print(f"the campaign is in {folder}, and so is the unbroken run once it has been computed", flush=True)
+    if options.faults == 0:
+        find_reference(configuration, dataset_uri, folder)
+        return 0
     costs = [result for place in options.costs_from for result in read_results(place / RESULTS_NAME)]
     with open_campaign(folder, configuration, limits, dataset_uri) as campaign:
         return _play(campaign, configuration, folder, costs)
@@ -100,7 +104,11 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--through", choices=(PROCESSES, RAY), default=PROCESSES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hours", type=float, help="start no run after so long")
-    parser.add_argument("--faults", type=int, help="end after so many; 100 unless there are --hours")
+    parser.add_argument(
+        "--faults",
+        type=int,
+        help="end after so many; 100 unless there are --hours; none: compute the unbroken run",
+    )
     parser.add_argument("--faults-per-run", type=int, default=25)
     parser.add_argument("--epochs", type=int, help="length of a run; by default enough for its faults")
     parser.add_argument("--images", type=int, default=NUM_IMAGES, help="of an epoch, held out ones included")
