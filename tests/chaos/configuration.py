@@ -20,13 +20,17 @@ FIRST_SHARE, LAST_SHARE = 0.03, 0.9
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs of `epochs` over the same images, with a save at each epoch's end and every ten seconds."""
+    """Runs of `epochs` over the same images, with a save at each epoch's end and every ten seconds.
+
+    A run that `streams` keeps no image on its disk: every one comes from storage each time.
+    """
 
     through: str
     epochs: int
     num_workers: int = 2
     hang_after_seconds: float = 30.0
     num_images: int = NUM_IMAGES
+    streams: bool = False
 
     def changes(self) -> list[str]:
         """What distinguishes the runs from tiny_run's; small batches make short steps."""
@@ -36,6 +40,7 @@ class Configuration:
             f"spec.optimization.epochs={self.epochs}",
             # Faults follow each other faster than saves, and none is the run's own.
             "spec.backoffLimit=1000",
+            *(["spec.workers.cacheSize=1"] if self.streams else []),
         ]
 
     def arguments(self) -> list[str]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import psutil
+from marked_processes import marked_processes
 
 from .fault_rules import Rule, Spoil
 from .faults import Fault, Kind
 from .scene import ON_DISK, Scene
-from .train_command import everything_of, marked_processes, signal_all
+from .train_command import everything_of, signal_all
 
 _S3_SKEW_SECONDS = 840  # S3 refuses requests that are a quarter of an hour off
 _DISK_SKEW_SECONDS = 6 * 3600

@@ -18,7 +18,7 @@ import synthray
 from synthray.checkpoints.store import CheckpointStore
 from synthray.storage import S3Settings, open_store
 
-from .configuration import Configuration
+from .configuration import PROCESSES, Configuration
 from .train_command import TrainCommand
 
 _DEADLINE_SECONDS = 3 * 3600.0
@@ -70,6 +70,7 @@ def read_ledger(checkpoints: CheckpointStore) -> dict[str, Any]:
 
 def find_reference(configuration: Configuration, dataset_uri: str, folder: Path) -> Reference:
     """The kept one, or one that is computed now."""
+    configuration = replace(configuration, through=PROCESSES, num_workers=1, streams=False)
     file = folder / f"reference-{_key(configuration, dataset_uri)}.json"
     if file.exists():
         kept = json.loads(file.read_text())
@@ -83,12 +84,11 @@ def find_reference(configuration: Configuration, dataset_uri: str, folder: Path)
 
 def _compute(configuration: Configuration, dataset_uri: str, folder: Path) -> Reference:
     name = f"alone-{time.time_ns()}"
-    alone = replace(configuration, through="processes", num_workers=1)
     run = write_tiny_run(folder, name, dataset_uri)
     started = time.monotonic()
     command = TrainCommand(
         run.file,
-        [*alone.arguments(), "--cache", str(folder / "cache")],
+        [*configuration.arguments(), "--cache", str(folder / "cache")],
         log=folder / f"{name}.log",
         environment={},
         mark=name,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
+from marked_processes import wait_until_gone
 from tiny_run import TinyRun, write_tiny_run
 
 from synthray.checkpoints.store import CheckpointStore
@@ -16,7 +17,7 @@ from synthray.storage import S3Settings, open_store, s3_settings_from_environmen
 from .configuration import Configuration
 from .proxy_process import ProxyControl
 from .surroundings import Server, SkewedClock, SmallDisk, small_disk
-from .train_command import SYNTHRAY, TrainCommand, everything_of, signal_all, wait_until_gone
+from .train_command import SYNTHRAY, TrainCommand, everything_of, signal_all
 
 ON_S3, ON_DISK = "s3", "disk"
 _DISK_MIB = 96

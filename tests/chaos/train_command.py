@@ -1,8 +1,4 @@
-"""One `synthray train` as a process: started, looked at by `/progress`, signalled, and ended without remains.
-
-What belongs to it is told by a mark in its environment, which every process that it starts inherits: parents
-change when processes are killed, and names say nothing.
-"""
+"""One `synthray train` as a process: started, looked at, signalled, and ended without remains."""
 
 import json
 import os
@@ -15,12 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
+from marked_processes import is_marked, mark_environment, marked_processes
 
 from synthray.storage.ports import choose_free_ports
 
 SYNTHRAY = str(Path(sys.executable).with_name("synthray"))
-_MARK = "SYNTHRAY_CHAOS_MARK"
 _LOOK_SECONDS = 0.5
 _TAIL_LINES = 25
 Progress = Mapping[str, Any]
@@ -47,7 +42,7 @@ class TrainCommand:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment, _MARK: mark},
+                env={**os.environ, **environment, **mark_environment(mark)},
                 start_new_session=True,
             )
         self.progress: Progress | None = None
@@ -77,7 +72,7 @@ class TrainCommand:
     def workers(self) -> list[int]:
         """The processes that train, by rank, as it told last; those that are gone left out."""
         ranks = self.progress["workers"]["ranks"] if self.progress else []
-        return [rank["process_id"] for rank in ranks if _carries(rank["process_id"], _MARK)]
+        return [rank["process_id"] for rank in ranks if is_marked(rank["process_id"])]
 
     def kill(self) -> None:
         """SIGKILL the driver alone."""
@@ -105,31 +100,6 @@ def signal_all(pids: Sequence[int], number: signal.Signals) -> int:
     return heard
 
 
-def marked_processes(mark: str) -> list[psutil.Process]:
-    """All living processes of a run, whoever their parent is."""
-    return [process for process in psutil.process_iter() if _carries(process.pid, f"{_MARK}={mark}\0")]
-
-
 def everything_of(mark: str) -> list[int]:
-    """Their numbers."""
+    """All living processes of a run, whoever their parent is."""
     return [process.pid for process in marked_processes(mark)]
-
-
-def wait_until_gone(mark: str, seconds: float) -> list[str]:
-    """The command lines of those of a run's processes that are left after the time."""
-    _, alive = psutil.wait_procs(marked_processes(mark), timeout=seconds)
-    left = []
-    for process in alive:
-        with suppress(psutil.Error):
-            left.append(f"{process.pid} ({process.status()}) {' '.join(process.cmdline())[:200]}")
-    return left
-
-
-def _carries(pid: int, text: str) -> bool:
-    """Whether a living process was started with this in its environment."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return text.encode() in environment and state != "Z"

@@ -9,10 +9,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
+from marked_processes import mark_environment, marked_processes, wait_until_gone
 from tiny_run import TinyRun
 
 SYNTHRAY = str(Path(sys.executable).with_name("synthray"))
@@ -24,6 +27,7 @@ class Training:
 
     def __init__(self, run: TinyRun, *arguments: str, port: int, environment: Mapping[str, str]) -> None:
         self._port = port
+        self._mark = uuid4().hex
         self._log = run.file.with_suffix(f".{time.monotonic_ns()}.log")
         command = [SYNTHRAY, "train", str(run.file), "--cache", str(run.cache), "--metrics-port", str(port)]
         with self._log.open("wb") as log:
@@ -31,7 +35,7 @@ class Training:
                 [*command, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, **mark_environment(self._mark)},
                 start_new_session=True,
             )
 
@@ -77,26 +81,25 @@ class Training:
 
     def kill_driver(self) -> None:
         """SIGKILL the command alone; what it started must end by itself."""
-        children = self._descendants()
         self.process.kill()
         self.process.wait()
         # Workers and raylet end within seconds; two of Ray's agents look after their parent once a minute.
-        _, alive = psutil.wait_procs(children, timeout=120)
-        assert not alive, f"outlived the driver: {[process.cmdline()[:3] for process in alive]}"
+        assert self.left_after(120) == []
 
     def kill_everything(self) -> None:
         """SIGKILL the command and all that it started."""
-        children = self._descendants()
+        everything = self.processes()
         self.process.kill()
         self.process.wait()
-        for child in children:
-            try:
-                child.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(children, timeout=60)
+        for process in everything:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(everything, timeout=60)
 
-    def _descendants(self) -> list[psutil.Process]:
-        if self.process.poll() is not None:
-            return []
-        return psutil.Process(self.process.pid).children(recursive=True)
+    def processes(self) -> list[psutil.Process]:
+        """The command and all that it started, whoever their parents are by now."""
+        return marked_processes(self._mark)
+
+    def left_after(self, seconds: float) -> list[str]:
+        """The command lines of what still runs after the time."""
+        return wait_until_gone(self._mark, seconds)

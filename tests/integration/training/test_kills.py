@@ -64,7 +64,12 @@ def test_ctrl_c_saves_and_leaves_nothing_running(
 ) -> None:
     run = new_run("stopped", uri=f"s3://xray/{uuid4().hex}", environment=s3_environment)
     with Training(run, *LONG, port=free_port, environment=s3_environment) as training:
-        training.wait_for(lambda progress: progress["images_seen"] >= 28)
+        progress = training.wait_for(lambda progress: progress["images_seen"] >= 28)
+        workers = {rank["process_id"] for rank in progress["workers"]["ranks"]}
+        running = {process.pid: "".join(process.cmdline()) for process in training.processes()}
+        assert workers <= running.keys()
+        assert any("raylet" in command for command in running.values())
         training.process.send_signal(signal.SIGINT)
         assert training.wait() == 130, training.log
+        assert training.left_after(60) == []
     assert run.checkpoints().list_states()[-1].images_seen >= 28
