@@ -1,4 +1,4 @@
-# Two images from one file: `operator` (small: the Kubernetes client and kopf) and `worker` (torch, Ray, storage;
+# Two images from one file: `operator` (small: the Kubernetes client) and `worker` (torch, Ray, storage;
 # it trains and serves). Dependencies come in a layer of their own, before the source, so that a change of the
 # source rebuilds and moves a few hundred kilobytes, not gigabytes.
 #

@@ -40,6 +40,16 @@ class Reason(StrEnum):
     WORKER_HUNG = "WorkerHung"
     RAY_UNAVAILABLE = "RayUnavailable"
     FENCED = "Fenced"
+    NOT_ALLOWED = "NotAllowed"
+    IMAGE_PULL = "ImagePull"
+    UNSCHEDULABLE = "Unschedulable"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 a reason, not a secret
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    ADMISSION_DENIED = "AdmissionDenied"
+    HEAD_LOST = "HeadLost"
+    EVICTED = "Evicted"
+    KUBERAY_MISSING = "KubeRayMissing"
+    KUBERAY_NOT_RESPONDING = "KubeRayNotResponding"
 
 
 class SynthrayError(Exception):

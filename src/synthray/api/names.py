@@ -17,6 +17,11 @@ STORAGE_PORT: Final = 8333
 RUN_LABEL: Final = "synthray.io/run"
 ATTEMPT_LABEL: Final = "synthray.io/attempt"
 ROLE_LABEL: Final = "synthray.io/role"
+HEAD_ROLE: Final = "head"
+WORKER_ROLE: Final = "worker"
+RUN_DOCUMENT_ANNOTATION: Final = "synthray.io/run-document"
+"""On a head pod: the TrainingRun as JSON, which its driver reads from a mounted file."""
+SPEC_DIGEST_ANNOTATION: Final = "synthray.io/spec-digest"
 RETRY_ANNOTATION: Final = "synthray.io/retry"
 PAUSED_ANNOTATION: Final = "synthray.io/paused"
 GPU_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
@@ -26,3 +31,11 @@ GPU_RESOURCE: Final = "nvidia.com/gpu"
 def ray_cluster_name(run: str, attempt: int) -> str:
     """The RayCluster of one attempt; with a run's 40 characters it leaves room for KubeRay's suffixes."""
     return f"{run}-{attempt}"
+
+
+RUN_DIRECTORY: Final = "/etc/synthray"
+RUN_FILE_NAME: Final = "run.json"
+CREDENTIALS_DIRECTORY: Final = "/var/run/synthray/credentials"
+CREDENTIALS_DIRECTORY_VARIABLE: Final = "SYNTHRAY_CREDENTIALS_DIRECTORY"
+CA_BUNDLE_DIRECTORY: Final = "/var/run/synthray/ca"
+CACHE_DIRECTORY: Final = "/var/cache/synthray"

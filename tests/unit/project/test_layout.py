@@ -15,7 +15,7 @@ SOURCES = sorted((ROOT / "src" / "synthray").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 ROOMS_WITH_TORCH = {"diffusion", "generation", "training", "serving", "cli"}
-HEAVY = ("torch", "ray", "diffusers", "numpy", "pyarrow", "s3fs", "PIL", "kopf", "kubernetes", "fastapi")
+HEAVY = ("torch", "ray", "diffusers", "numpy", "pyarrow", "s3fs", "PIL", "kubernetes", "fastapi")
 
 
 def imported_by(statement: str) -> set[str]:

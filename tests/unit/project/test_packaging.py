@@ -30,7 +30,7 @@ def direct(extra: str) -> set[str]:
 
 def test_the_base_is_light() -> None:
     base = {normalized(requirement) for requirement in PROJECT["dependencies"]}
-    assert base.isdisjoint({"torch", "ray", "kopf", "kubernetes", "diffusers", "numpy", "pyarrow", "s3fs"})
+    assert base.isdisjoint({"torch", "ray", "kubernetes", "diffusers", "numpy", "pyarrow", "s3fs"})
 
 
 def test_the_operator_gets_neither_torch_nor_ray() -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from synthray.api.names import API_VERSION
-from synthray.api.v1alpha1.fields import SEED_MAX, ApiModel, OptionalImage
+from synthray.api.v1alpha1.fields import SEED_MAX, ApiModel, OptionalImage, OptionalResourceName
 from synthray.api.v1alpha1.model import ModelSpec
 from synthray.api.v1alpha1.object_meta import ObjectMeta
 from synthray.api.v1alpha1.optimization import Augmentation, Diffusion, Optimization
@@ -43,6 +43,16 @@ class TrainingRunSpec(ApiModel):
     workers: Workers = Field(default=Workers(), description="The processes that compute gradients.")
     checkpoints: Checkpoints = Field(description="Where the run's results and its memory go.")
     previews: Previews = Field(default=Previews(), description="Images of fixed seeds, drawn while training.")
+    service_account_name: OptionalResourceName = Field(
+        default="",
+        description="ServiceAccount of the run's pods, for the identity of the pod as a credential for S3. "
+        "It must be on the chart's list of allowed ones. On a laptop without effect.",
+    )
+    priority_class_name: OptionalResourceName = Field(
+        default="",
+        description="PriorityClass of the run's pods. It must be on the chart's list of allowed ones. On a "
+        "laptop without effect.",
+    )
     suspend: bool = Field(
         default=False, description="Save, then release everything; false again goes on where it stopped."
     )

@@ -30,10 +30,33 @@ class WorkersStatus(StatusModel):
 
     desired: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Workers that the spec asks for.")
     ready: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Workers that compute.")
+    possible: int = Field(
+        default=0,
+        ge=0,
+        le=_MAX_COUNT,
+        description="Workers that the cluster has room for, as far as it says.",
+    )
     replicas: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Worker pods that exist.")
     selector: str = Field(
         default="", max_length=512, description="Label selector of the worker pods, for an HPA."
     )
+
+
+class Recovery(StatusModel):
+    """How attempts ended of late, and when the next may begin."""
+
+    failures: int = Field(
+        default=0,
+        ge=0,
+        le=_MAX_COUNT,
+        description="Attempts in a row that failed without saving anything; see spec.backoffLimit.",
+    )
+    reason: str = Field(default="", max_length=64, description="Why the last attempt ended, as a constant.")
+    message: str = Field(default="", max_length=1024, description="Why the last attempt ended.")
+    images_seen: int = Field(
+        default=0, ge=0, le=_MAX_COUNT, description="Images seen in the newest state when it ended."
+    )
+    not_before: Timestamp | None = Field(default=None, description="The next attempt begins no earlier.")
 
 
 class LastCheckpoint(StatusModel):
@@ -69,6 +92,24 @@ class TrainingRunStatus(StatusModel):
     eta: str = Field(default="", max_length=32, description="Time to the end at this speed, such as 3h12m.")
     workers: WorkersStatus = Field(default=WorkersStatus(), description="Workers wanted and present.")
     attempt: int = Field(default=0, ge=0, le=_MAX_COUNT, description="Number of the current or last attempt.")
+    ray_cluster: str = Field(
+        default="", max_length=63, description="RayCluster of the current attempt; empty between attempts."
+    )
+    recovery: Recovery = Field(
+        default=Recovery(), description="How attempts ended, and when the next may begin."
+    )
+    below_minimum_since: Timestamp | None = Field(
+        default=None, description="Since when fewer than minReplicas workers are ready."
+    )
+    finished: Timestamp | None = Field(default=None, description="When the run was Complete or Failed.")
+    retried: str = Field(
+        default="", max_length=256, description="Value of synthray.io/retry that was last heeded."
+    )
+    spec_digest: str = Field(
+        default="",
+        max_length=64,
+        description="SHA-256 of what the last attempt was to do, for changes of it.",
+    )
     image: str = Field(
         default="", max_length=512, description="Worker image with its digest, for the run's life."
     )

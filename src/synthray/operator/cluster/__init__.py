@@ -1,0 +1,23 @@
+"""The Kubernetes API server, as the operator talks to it: the only part that imports the kubernetes client.
+
+The client brings configuration, credentials and TLS; documents stay plain dictionaries, since building its
+models costs more than the request.
+"""
+
+from synthray.operator.cluster.api_server import ApiServer, Conflict, Missing, Refused, connect
+from synthray.operator.cluster.lease import hold_lease
+from synthray.operator.cluster.objects import Cluster
+from synthray.operator.cluster.watching import WATCHED_KINDS, WatchedKind, follow
+
+__all__ = [
+    "WATCHED_KINDS",
+    "ApiServer",
+    "Cluster",
+    "Conflict",
+    "Missing",
+    "Refused",
+    "WatchedKind",
+    "connect",
+    "follow",
+    "hold_lease",
+]

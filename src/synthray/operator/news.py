@@ -1,0 +1,40 @@
+"""Events for people: what changed between two statuses that somebody would want to know. Pure."""
+
+from typing import Final
+
+from synthray.api.v1alpha1 import TrainingRunStatus
+from synthray.operator.actions import Tell
+from synthray.operator.conditions import find_condition, holds
+
+_TOLD: Final = ("Blocked", "Degraded", "Complete", "Failed", "Suspended")
+_WARNINGS: Final = frozenset({"Blocked", "Degraded", "Failed"})
+
+
+def find_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> tuple[Tell, ...]:
+    """One Event for each transition, none while things stay as they are."""
+    return (*_attempt_news(previous, current), *_condition_news(previous, current))
+
+
+def _attempt_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> list[Tell]:
+    if current.attempt != previous.attempt:
+        return [Tell("AttemptStarted", f"attempt {current.attempt} starts as {current.ray_cluster}", False)]
+    ended = previous.ray_cluster and not current.ray_cluster and current.recovery.reason
+    if ended and not holds(current.conditions, "Complete"):
+        why = f"attempt {current.attempt} ended: {current.recovery.message or current.recovery.reason}"
+        return [Tell("AttemptEnded", why, True)]
+    if current.state == "Running" and previous.state in {"Pending", "Preflight", "WaitingForWorkers"}:
+        return [Tell("Training", f"attempt {current.attempt} trains", False)]
+    return []
+
+
+def _condition_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> list[Tell]:
+    news = []
+    for name in _TOLD:
+        after = find_condition(current.conditions, name)
+        before = find_condition(previous.conditions, name)
+        if after is None or after.status != "True":
+            continue
+        if before is None or before.status != "True" or before.reason != after.reason:
+            reason = after.reason if name in _WARNINGS else name
+            news.append(Tell(reason, after.message or name, name in _WARNINGS))
+    return news

@@ -1,0 +1,88 @@
+"""Asks the drivers of all runs how they get on, in a loop of its own: bounded in time, size and rate."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Final
+
+import urllib3
+
+from synthray.api.names import METRICS_PORT
+from synthray.errors import VerificationFailed
+from synthray.operator.progress import MAX_BYTES, DriverProgress, ProgressView, parse_progress
+from synthray.operator.views import PodView, RunKey
+
+_PERIOD_SECONDS: Final = 2.0
+_TIMEOUT: Final = urllib3.Timeout(connect=2, read=2)
+_CONCURRENT: Final = 16
+
+_log = logging.getLogger(__name__)
+
+
+class ProgressReader:
+    """The newest word of each driver. `heads` tells whom to ask, `told` is called with what changed."""
+
+    def __init__(
+        self, heads: Callable[[], Mapping[RunKey, tuple[PodView, ...]]], told: Callable[[RunKey], None]
+    ) -> None:
+        self._heads = heads
+        self._told = told
+        self._pool = urllib3.PoolManager(num_pools=_CONCURRENT * 4, maxsize=1, retries=False)
+        self._words: dict[RunKey, ProgressView] = {}
+        self._started = datetime.now(UTC)
+
+    def word(self, key: RunKey) -> ProgressView | None:
+        """The newest word of a run's driver."""
+        return self._words.get(key)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Ask every two seconds until stopped."""
+        with ThreadPoolExecutor(_CONCURRENT, thread_name_prefix="progress") as executor:
+            while not stopping.is_set():
+                began = time.monotonic()
+                heads = self._heads()
+                newest = {key: max(pods, key=lambda pod: pod.attempt) for key, pods in heads.items()}
+                for key in self._words.keys() - newest.keys():
+                    self._words.pop(key, None)
+                for _ in executor.map(self._ask, newest.keys(), newest.values()):
+                    if stopping.is_set():
+                        return
+                stopping.wait(max(0.0, _PERIOD_SECONDS - (time.monotonic() - began)))
+
+    def many_fell_silent(self, now: datetime) -> bool:
+        """Whether so many drivers fell silent together that it is the operator that does not hear.
+
+        More than a fifth of those that spoke once, and at least three.
+        """
+        words = list(self._words.values())
+        silent = sum((now - word.received).total_seconds() > 10 for word in words)
+        return silent >= 3 and silent > 0.2 * len(words)
+
+    def _ask(self, key: RunKey, head: PodView) -> None:
+        try:
+            progress = self._fetch(head.ip)
+        except (urllib3.exceptions.HTTPError, VerificationFailed) as error:
+            _log.debug("%s/%s: %s", key.namespace, key.name, error)
+            return
+        before = self._words.get(key)
+        self._words[key] = ProgressView(head.attempt, datetime.now(UTC).replace(microsecond=0), progress)
+        if before is None or before.progress != progress:
+            self._told(key)
+
+    def _fetch(self, address: str) -> DriverProgress:
+        host = f"[{address}]" if ":" in address else address
+        response = self._pool.request(
+            "GET",
+            f"http://{host}:{METRICS_PORT}/progress",
+            timeout=_TIMEOUT,
+            preload_content=False,
+            redirect=False,
+        )
+        with response:
+            body = response.read(MAX_BYTES + 1, decode_content=False)
+            if response.status != 200:
+                raise VerificationFailed(f"/progress answers with status {response.status}")
+        return parse_progress(body)

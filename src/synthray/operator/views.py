@@ -1,0 +1,185 @@
+"""What the operator observes, as small frozen values made from the API server's documents. Pure.
+
+Documents are trimmed to these as they arrive, so that thousands of runs fit into little memory, and decisions
+never reach into nested dictionaries.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from synthray.api.names import (
+    ATTEMPT_LABEL,
+    GPU_PRODUCT_LABEL,
+    GPU_RESOURCE,
+    ROLE_LABEL,
+    RUN_LABEL,
+    SPEC_DIGEST_ANNOTATION,
+)
+
+_PULL_FAILURES: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """One TrainingRun of the cluster."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """A RayCluster: one attempt of a run."""
+
+    name: str
+    uid: str
+    attempt: int
+    created: datetime
+    deleting: bool
+    replicas: int
+    spec_digest: str
+    named_for_deletion: tuple[str, ...]
+    is_seen_by_kuberay: bool
+    head_missing: bool
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod of an attempt.
+
+    `waiting` is why its container does not run yet, in Kubernetes' words; `ended` why it runs no more.
+    `gone_by` is when Kubernetes would have removed a pod that is being deleted.
+    """
+
+    name: str
+    attempt: int
+    role: str
+    phase: str
+    node: str
+    ip: str
+    ready: bool
+    created: datetime
+    gone_by: datetime | None
+    waiting: str
+    waiting_message: str
+    ended: str
+    exit_code: int | None
+    unschedulable: str
+    image: str
+    image_id: str
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its container will never run again."""
+        return self.phase in {"Succeeded", "Failed"}
+
+    @property
+    def fails_to_pull(self) -> bool:
+        """Whether its image can't be had."""
+        return self.waiting in _PULL_FAILURES
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """A node, as far as placement of workers goes."""
+
+    name: str
+    ready: bool
+    schedulable: bool
+    gpu_product: str
+    gpus: int
+
+
+def view_cluster(document: Document) -> ClusterView:
+    """A RayCluster's document."""
+    metadata, spec, status = document["metadata"], document.get("spec", {}), document.get("status") or {}
+    group = (spec.get("workerGroupSpecs") or [{}])[0]
+    conditions = {item["type"]: item for item in status.get("conditions") or []}
+    head = conditions.get("HeadPodReady", {})
+    return ClusterView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        attempt=int(metadata.get("labels", {}).get(ATTEMPT_LABEL, 0)),
+        created=_time(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        replicas=int(group.get("replicas") or 0),
+        spec_digest=metadata.get("annotations", {}).get(SPEC_DIGEST_ANNOTATION, ""),
+        named_for_deletion=tuple((group.get("scaleStrategy") or {}).get("workersToDelete") or ()),
+        is_seen_by_kuberay=bool(status),
+        head_missing=head.get("reason") == "HeadPodNotFound",
+    )
+
+
+def view_pod(document: Document) -> PodView:
+    """A pod's document."""
+    metadata, spec, status = document["metadata"], document.get("spec", {}), document.get("status") or {}
+    labels = metadata.get("labels", {})
+    conditions = {item["type"]: item for item in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled", {})
+    container = _telling_container(status)
+    waiting = container.get("state", {}).get("waiting") or {}
+    ended = container.get("state", {}).get("terminated") or {}
+    deleted = metadata.get("deletionTimestamp")
+    return PodView(
+        name=metadata["name"],
+        attempt=int(labels.get(ATTEMPT_LABEL, 0)),
+        role=labels.get(ROLE_LABEL, ""),
+        phase=status.get("phase", "Pending"),
+        node=spec.get("nodeName", ""),
+        ip=status.get("podIP", ""),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        created=_time(metadata["creationTimestamp"]),
+        gone_by=_time(deleted) if deleted else None,
+        waiting=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        ended=ended.get("reason", "") or status.get("reason", ""),
+        exit_code=ended.get("exitCode"),
+        unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
+        image=next((item.get("image", "") for item in spec.get("containers") or []), ""),
+        image_id=container.get("imageID", ""),
+    )
+
+
+def view_node(document: Document) -> NodeView:
+    """A node's document."""
+    metadata, spec, status = document["metadata"], document.get("spec", {}), document.get("status") or {}
+    conditions = {item["type"]: item["status"] for item in status.get("conditions") or []}
+    return NodeView(
+        name=metadata["name"],
+        ready=conditions.get("Ready") == "True",
+        schedulable=not spec.get("unschedulable", False),
+        gpu_product=metadata.get("labels", {}).get(GPU_PRODUCT_LABEL, ""),
+        gpus=int((status.get("allocatable") or {}).get(GPU_RESOURCE, 0)),
+    )
+
+
+def key_of(document: Document) -> RunKey:
+    """The run that a document belongs to: the run itself, or what carries its label."""
+    metadata = document["metadata"]
+    name = metadata.get("labels", {}).get(RUN_LABEL) if document.get("kind") != "TrainingRun" else None
+    return RunKey(metadata["namespace"], name or metadata["name"])
+
+
+def _telling_container(status: Document) -> Document:
+    """The first container that does not run, init containers before the others; else the main one."""
+    init: list[Document] = list(status.get("initContainerStatuses") or [])
+    main: list[Document] = list(status.get("containerStatuses") or [])
+    for container in [*init, *main]:
+        state = container.get("state", {})
+        ended = state.get("terminated") or {}
+        if state.get("waiting") and state["waiting"].get("reason") != "PodInitializing":
+            return container
+        if ended.get("exitCode"):
+            return container
+    return main[0] if main else {}
+
+
+def _time(text: str | datetime) -> datetime:
+    moment = text if isinstance(text, datetime) else datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
