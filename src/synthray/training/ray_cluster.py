@@ -115,6 +115,7 @@ def _start_ray(num_cpus: int) -> None:
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
             ray.init(
+                address="local",  # not one that RAY_ADDRESS names, or that somebody left running here
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=False,
