@@ -63,7 +63,8 @@ def test_ctrl_c_saves_and_leaves_nothing_running(
     new_run: NewRun, s3_environment: Mapping[str, str], free_port: int
 ) -> None:
     run = new_run("stopped", uri=f"s3://xray/{uuid4().hex}", environment=s3_environment)
-    with Training(run, *LONG, port=free_port, environment=s3_environment) as training:
+    environment = {**s3_environment, "RAY_ADDRESS": "127.0.0.1:1"}  # a Ray of somebody else's is not joined
+    with Training(run, *LONG, port=free_port, environment=environment) as training:
         progress = training.wait_for(lambda progress: progress["images_seen"] >= 28)
         workers = {rank["process_id"] for rank in progress["workers"]["ranks"]}
         running = {process.pid: "".join(process.cmdline()) for process in training.processes()}
