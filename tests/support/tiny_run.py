@@ -137,7 +137,7 @@ class Control:
     def stop_requested(self) -> bool:
         return self._stopping
 
-    def save_requested(self) -> bool:
+    def stop_is_patient(self) -> bool:
         return False
 
     def report(self, report: SegmentReport) -> None:

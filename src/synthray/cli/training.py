@@ -62,9 +62,10 @@ def train(
     from synthray.cli.terminal import ProgressDisplay
     from synthray.telemetry.progress import build_progress
     from synthray.training.decisions import Verdict
-    from synthray.training.driver import DriverOptions, drive
+    from synthray.training.driver import DriverOptions
     from synthray.training.preflight import check_run
     from synthray.training.resolution import observe_compute_capability, resolve_run
+    from synthray.training.session import drive
 
     resolved = resolve_run(
         run, os.environ, cache_directory=cache, compute_capability=observe_compute_capability()
@@ -86,14 +87,14 @@ def train(
             min_workers=run.spec.workers.min_replicas if ray_address else 1,
             backoff_limit=run.spec.backoff_limit,
             quiet_limit_seconds=hang_after,
-            metrics_host="127.0.0.1",
-            metrics_port=metrics_port,
             show=display.show,
             open_platform=_choose_platform(
                 resolved.settings.device, max_workers, ray_address=ray_address, without_ray=without_ray
             ),
         )
-        end = drive(resolved.settings, preflight, options)
+        end = drive(
+            resolved.settings, preflight, options, metrics_host="127.0.0.1", metrics_port=metrics_port
+        )
     if json:
         print_document(build_progress(end.snapshot))
     if end.failure is not None:

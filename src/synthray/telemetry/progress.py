@@ -6,6 +6,8 @@ from typing import Any
 
 from synthray.telemetry.report import RunSnapshot
 
+MAX_MESSAGE_CHARACTERS = 2048
+
 
 def build_progress(snapshot: RunSnapshot) -> dict[str, Any]:
     """Where the run stands; figures that are not known yet are null."""
@@ -20,6 +22,9 @@ def build_progress(snapshot: RunSnapshot) -> dict[str, Any]:
         "attempt": snapshot.attempt,
         "state": snapshot.state,
         "reason": snapshot.reason,
+        "message": snapshot.message[:MAX_MESSAGE_CHARACTERS],
+        "resumed_from": snapshot.resumed_from,
+        "committed_states": snapshot.committed_states,
         "epoch": figures.epoch if figures else lifetime.images_seen * snapshot.epochs // images_total,
         "epochs": snapshot.epochs,
         "images_seen": figures.images_seen if figures else lifetime.images_seen,

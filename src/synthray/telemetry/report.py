@@ -136,11 +136,17 @@ class SegmentReport:
     figures: StepFigures | None = None
     lifetime: RunLifetime | None = None
     last_checkpoint: LastCheckpoint | None = None
+    storage_is_away: bool = False
+    """Whether the newest try of a save found no storage: work is at risk until one succeeds."""
 
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """All that a driver knows of its run: what `/progress` and `/metrics` show."""
+    """All that a driver knows of its run: what `/progress` and `/metrics` show.
+
+    `resumed_from` is the state that the running attempt went on from; `committed_states` counts the states
+    saved since this driver began.
+    """
 
     namespace: str
     run: str
@@ -151,7 +157,10 @@ class RunSnapshot:
     workers_desired: int
     state: str = "Preflight"
     reason: str = ""
+    message: str = ""
     attempt: int = 0
+    resumed_from: str | None = None
+    committed_states: int = 0
     workers_ready: int = 0
     ranks: tuple[WorkerPlace, ...] = ()
     totals: SegmentTotals = field(default_factory=SegmentTotals)

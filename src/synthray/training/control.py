@@ -14,8 +14,8 @@ class RunControl(Protocol):
     def stop_requested(self) -> bool:
         """Whether this worker should ask all to finish the step, save and stop."""
 
-    def save_requested(self) -> bool:
-        """Whether this worker should ask for a save after the step."""
+    def stop_is_patient(self) -> bool:
+        """Whether a stop may wait for storage that is away, rather than lose what is not saved."""
 
     def report(self, report: SegmentReport) -> None:
         """Take the latest report; one that nobody read yet is replaced."""
@@ -28,7 +28,7 @@ class Unattended:
         """Nobody asks."""
         return False
 
-    def save_requested(self) -> bool:
+    def stop_is_patient(self) -> bool:
         """Nobody asks."""
         return False
 

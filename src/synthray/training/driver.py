@@ -11,15 +11,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from synthray import __version__
 from synthray.checkpoints.attempts import check_not_fenced
-from synthray.checkpoints.manifest import Manifest
-from synthray.checkpoints.names import state_directory
 from synthray.errors import Reason, SynthrayError, Unavailable
-from synthray.telemetry.exporter import Exporter
-from synthray.telemetry.report import LastCheckpoint, RunSnapshot
+from synthray.storage import open_store
+from synthray.telemetry.report import RunSnapshot
+from synthray.training.attempt_history import has_ended, write_ending
 from synthray.training.crew import Crew, Platform
 from synthray.training.decisions import (
     Decision,
@@ -29,17 +26,16 @@ from synthray.training.decisions import (
     decide_after_segment,
     plan_workers,
 )
-from synthray.training.ledger import Ledger, build_lifetime
-from synthray.training.preflight import Preflight, is_complete, observe_resume_point, start_attempt
+from synthray.training.preflight import Preflight, observe_resume_point, start_attempt
 from synthray.training.roster import Roster
 from synthray.training.settings import AttemptSettings, RunSettings
 from synthray.training.shift import Shift
-from synthray.training.signals import hear_signals
 from synthray.training.watch import RunWatch
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 60.0
 _STORAGE_PAUSE_SECONDS = 5.0
+_LAST_WORD_SECONDS = 5.0
 
 OpenPlatform = Callable[[Path, Path], AbstractContextManager[Platform]]
 
@@ -48,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DriverOptions:
-    """What the command line adds to the run: how many workers here, on what, and where to show progress.
+    """What the command line adds to the run: how many workers, on what, and who is shown progress.
 
     A segment in which nothing moves for `quiet_limit_seconds` (and five median steps) hangs.
     `open_platform` takes a folder for the platform's own files and one for logs.
@@ -59,8 +55,6 @@ class DriverOptions:
     min_workers: int
     backoff_limit: int
     quiet_limit_seconds: float
-    metrics_host: str
-    metrics_port: int
     show: Callable[[RunSnapshot], None]
     open_platform: OpenPlatform
 
@@ -87,63 +81,6 @@ class WantedWorkers:
         self.count = count
 
 
-def drive(settings: RunSettings, preflight: Preflight, options: DriverOptions) -> RunEnd:
-    """Train until the run is complete, is stopped by a signal, or fails.
-
-    Raises InvalidInput if the port of the exporter is taken.
-    """
-    resume_point = observe_resume_point(preflight, frozenset())
-    watch = RunWatch(_first_snapshot(settings, preflight, options, resume_point))
-    wanted = WantedWorkers(options.num_workers, preflight.plan.num_micro_batches)
-    with Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port, scale=wanted):
-        if is_complete(settings, preflight, resume_point):
-            _log.info("%s is complete already; raise spec.optimization.epochs to train on", settings.run)
-            watch.set_state("Complete")
-            options.show(watch.snapshot())
-            return RunEnd(Verdict.COMPLETE, watch.snapshot())
-        stopping = threading.Event()
-        logs = Path(settings.storage.cache_directory) / "logs" / settings.run
-        with (
-            hear_signals(stopping),
-            TemporaryDirectory(prefix=f"synthray-{settings.run}-") as directory,
-            options.open_platform(Path(directory), logs) as platform,
-            # Once more, since starting Ray sets a handler of its own.
-            hear_signals(stopping),
-        ):
-            return Driver(
-                settings, preflight, options, watch=watch, wanted=wanted, platform=platform, stopping=stopping
-            ).run()
-
-
-def _first_snapshot(
-    settings: RunSettings, preflight: Preflight, options: DriverOptions, resume_point: Manifest | None
-) -> RunSnapshot:
-    """What is known before any worker has spoken."""
-    snapshot = RunSnapshot(
-        namespace=options.namespace,
-        run=settings.run,
-        model=f"unet-{settings.architecture.resolution_px}",
-        version=__version__,
-        epochs=settings.epochs,
-        images_total=preflight.plan.images_total,
-        workers_desired=options.num_workers,
-    )
-    if resume_point is None:
-        return snapshot
-    ledger = Ledger.from_json(resume_point.ledger)
-    return replace(
-        snapshot,
-        lifetime=build_lifetime(ledger, resume_point.images_seen),
-        last_checkpoint=LastCheckpoint(
-            name=str(resume_point.name),
-            epoch=resume_point.epoch,
-            images_seen=resume_point.images_seen,
-            uri=f"{preflight.store.uri}/{state_directory(resume_point.name).rstrip('/')}",
-            time=ledger.saved,
-        ),
-    )
-
-
 class Driver:
     """One run's segments, one after the other."""
 
@@ -168,6 +105,7 @@ class Driver:
         self._roster = Roster(platform)
         self._history = History()
         self._last_attempt: int | None = None
+        self._fault_is_untold = False
         self._excluded: frozenset[str] = frozenset()
 
     def run(self) -> RunEnd:
@@ -180,6 +118,8 @@ class Driver:
                 if crew is None or attempt is None:
                     return self._finish(Decision(Verdict.STOPPED))
                 end = self._run_segment(crew, attempt)
+                called_off = self._stopping.is_set() and end.images_reached is None
+                self._fault_is_untold = end.outcome is None and not called_off
                 cause = decide_after_segment(end, self._history, backoff_limit=self._options.backoff_limit)
                 if self._stopping.is_set() and cause.verdict is not Verdict.COMPLETE and end.failure is None:
                     cause = Decision(Verdict.STOPPED)
@@ -194,7 +134,9 @@ class Driver:
     def _plan_workers(self) -> int:
         """Workers that can train now; none where fewer than the minimum could."""
         count = plan_workers(self._wanted.count, self._platform.places(), self._wanted.limit)
-        return count if count >= min(self._options.min_workers, self._wanted.count) else 0
+        minimum = min(self._options.min_workers, self._wanted.count)
+        self._watch.set_desired(max(count, minimum))
+        return count if count >= minimum else 0
 
     def _wait_for_crew(self) -> Crew | None:
         """The crew for the next segment, as soon as it is there; None if asked to stop meanwhile."""
@@ -227,17 +169,17 @@ class Driver:
                 )
             except Unavailable as error:
                 _log.warning("waiting for storage: %s", error.message)
-                self._watch.set_state("WaitingForStorage", str(error.reason))
+                self._watch.set_state("WaitingForStorage", str(error.reason), error.message)
                 self._show()
                 self._stopping.wait(_STORAGE_PAUSE_SECONDS)
             else:
-                self._last_attempt = attempt.number
+                self._last_attempt, self._fault_is_untold = attempt.number, False
                 return attempt
         return None
 
     def _run_segment(self, crew: Crew, attempt: AttemptSettings) -> SegmentEnd:
         """One segment, watched until it is over."""
-        self._watch.begin_segment(attempt.number, self._wanted.count)
+        self._watch.begin_segment(attempt.number, resumed_from=attempt.resumes_from)
         shift = Shift(
             self._platform.board,
             crew,
@@ -251,8 +193,11 @@ class Driver:
             self._show()
             if end is not None:
                 return replace(end, committed=self._watch.has_committed(attempt.number))
-            if self._is_change_due():
-                shift.ask_to_stop()
+            if self._stopping.is_set():
+                shift.ask_to_stop(patient=False)
+            # What storage does not take now, the next crew would compute again.
+            elif self._is_change_due() and not shift.storage_is_away:
+                shift.ask_to_stop(patient=True)
             # Before its first step a segment has nothing to save; later it has time as long as it gets on.
             if self._stopping.is_set() and shift.images_reached is None:
                 shift.abort()
@@ -265,10 +210,10 @@ class Driver:
             time.sleep(_POLL_SECONDS)
 
     def _is_change_due(self) -> bool:
-        """Whether the segment should end: somebody says so, or others are to go on with the work."""
+        """Whether others are to go on with the work."""
         num_workers = self._plan_workers()
         self._roster.staff(num_workers)
-        return self._stopping.is_set() or self._roster.is_change_due(num_workers)
+        return self._roster.is_change_due(num_workers)
 
     def _note(self, attempt: AttemptSettings, end: SegmentEnd, cause: Decision) -> None:
         """Remember what this segment taught, and wait as decided."""
@@ -277,7 +222,7 @@ class Driver:
             _log.warning(
                 "%s; going on from the newest state (logs: %s)", cause.message, self._platform.logs()
             )
-            self._watch.set_state("WaitingForWorkers", str(cause.reason or ""))
+            self._watch.set_state("WaitingForWorkers", str(cause.reason or ""), cause.message)
         if cause.reason is Reason.CHECKPOINT_CORRUPT and end.images_reached is None and attempt.resumes_from:
             self._excluded |= {attempt.resumes_from}
         self._show()
@@ -287,7 +232,31 @@ class Driver:
         self._options.show(self._watch.snapshot())
 
     def _finish(self, decision: Decision) -> RunEnd:
-        names = {Verdict.COMPLETE: "Complete", Verdict.STOPPED: "Stopped", Verdict.FAILED: "Failed"}
-        self._watch.set_state(names[decision.verdict], str(decision.reason or ""))
+        self._watch.set_state(_name_end(decision), str(decision.reason or ""), decision.message)
         self._show()
+        self._leave_word(decision)
         return RunEnd(decision.verdict, self._watch.snapshot(), decision.failure)
+
+    def _leave_word(self, decision: Decision) -> None:
+        """Say in the store that the last attempt's end was meant, where its workers could not.
+
+        Nothing is said of one that ended by a fault: the next driver tells of it.
+        """
+        number = self._last_attempt
+        if number is None or decision.verdict is Verdict.FAILED or self._fault_is_untold:
+            return
+        places = self._settings.storage
+        settings = replace(places.s3, deadline_seconds=_LAST_WORD_SECONDS)
+        try:
+            store = open_store(places.checkpoints_uri, settings)
+            if not has_ended(store, number):
+                images_seen = self._watch.snapshot().lifetime.images_seen
+                write_ending(store, number, words=decision.verdict.value, images_seen=images_seen)
+        except SynthrayError as error:
+            _log.warning("the attempt's end is not noted: %s", error.message)
+
+
+def _name_end(decision: Decision) -> str:
+    if decision.reason is Reason.FENCED:
+        return "Fenced"
+    return {Verdict.COMPLETE: "Complete", Verdict.STOPPED: "Stopped"}.get(decision.verdict, "Failed")

@@ -7,6 +7,7 @@ workers must share (stop, repeat, replace, fail) comes out of a reduction, so no
 
 import logging
 import time
+from dataclasses import replace
 
 from synthray.errors import SynthrayError
 from synthray.training.attempt_history import write_ending
@@ -92,10 +93,10 @@ class _Loop:
         if not complete:
             self._note(Planned.STOPPED, f"attempt {self._segment.attempt.number} was asked to stop")
             self._save(model=self._segment.epoch_is_booked)
-        if not self._settle() or not complete:
-            return STOPPED
-        self._report("Complete")
-        return COMPLETE
+        done = self._settle() and complete
+        # The last word tells of the last save, too.
+        self._report("Complete" if done else "Saving")
+        return COMPLETE if done else STOPPED
 
     def leave_word(self, words: str) -> None:
         """Let the first worker say in the store how the attempt ends, if the store is there."""
@@ -201,7 +202,7 @@ class _Loop:
 
     def _save_if_due(self) -> None:
         desk = self._desk
-        if desk is not None and (desk.is_due or self._control.save_requested()):
+        if desk is not None and desk.is_due:
             started = time.perf_counter()
             desk.save_if_free(self._state)
             self._book_stall(time.perf_counter() - started)
@@ -250,4 +251,6 @@ class _Loop:
 
     def _report(self, name: str) -> None:
         self._books.book_storage_wait(self._wait.storage_wait_seconds)
-        self._control.report(self._books.report(name, self._state.ledger, self._state.images_seen))
+        report = self._books.report(name, self._state.ledger, self._state.images_seen)
+        away = self._desk is not None and self._desk.storage_is_away
+        self._control.report(replace(report, storage_is_away=away))

@@ -17,6 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from synthray.errors import InvalidInput, Reason, Unavailable
 from synthray.training.board import RunBoard
+from synthray.training.places import Places
+from synthray.training.ray_environment import RAY_ENVIRONMENT
 from synthray.training.ray_worker import RayBoard, RayCrew, RayLayout, RayPost
 from synthray.training.standby_client import StandbyClient
 
@@ -24,19 +26,7 @@ _START_ATTEMPTS = 3
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _OBSERVE_SECONDS = 1.0
 _KNOCK_SECONDS = 10.0
-_ENVIRONMENT = {
-    # Where images of patients are near, nothing reports home.
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    # A drain is heard by the driver, for all workers at once.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # cuBLAS repeats its results only with a workspace of fixed size.
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-}
-
+_KNOCK_AGAIN_SECONDS = 0.5
 # Half of a place: the crew that is to relieve another comes up beside it, on the same nodes.
 _HALF_A_PLACE = 0.5
 
@@ -48,7 +38,7 @@ def local_ray_platform(
     directory: Path, logs: Path, *, max_workers: int, use_gpu: bool
 ) -> Iterator["RayPlatform"]:
     """A Ray of this machine, with room for the run's workers and, without GPUs, for their relief."""
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(RAY_ENVIRONMENT)
     # Imports torch while Ray starts; ends with this process.
     StandbyClient(directory / "standby", os.getpid()).start()
     resources = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
@@ -66,14 +56,17 @@ def local_ray_platform(
 
 @contextmanager
 def attached_ray_platform(
-    directory: Path, logs: Path, *, address: str, use_gpu: bool
+    directory: Path, logs: Path, *, address: str, use_gpu: bool, patience_seconds: float = 0.0
 ) -> Iterator["ClusterRayPlatform"]:
-    """A Ray cluster that is there: one worker on each node that has room and is not drained."""
-    os.environ.update(_ENVIRONMENT)
+    """A Ray cluster that is there: one worker on each node that has room and is not drained.
+
+    `patience_seconds`: how long it may take to answer. Raises Unavailable.
+    """
+    os.environ.update(RAY_ENVIRONMENT)
     kind = "GPU" if use_gpu else "CPU"
     with _talk_to_a_file(logs):
         try:
-            _join_ray(address)
+            _join_ray(address, time.monotonic() + patience_seconds)
             layout = RayLayout({kind: _HALF_A_PLACE}, "STRICT_SPREAD")
             platform = ClusterRayPlatform(directory, logs, layout, kind)
             try:
@@ -92,22 +85,27 @@ def _talk_to_a_file(logs: Path) -> Iterator[None]:
         yield
 
 
-def _join_ray(address: str) -> None:
+def _join_ray(address: str, deadline: float) -> None:
     """Connect to the cluster; Ray itself would ask a dead address for minutes, so it is knocked at first."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise InvalidInput(
             f"--ray-address {address!r} is no address; give host:port, as `ray start` prints it"
         )
-    try:
-        socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise Unavailable(
-            f"no Ray cluster answers at --ray-address {address} ({error}); start one with `ray start "
-            "--head`, or leave the option out to train on this machine",
-            reason=Reason.RAY_UNAVAILABLE,
-        ) from error
+    while True:
+        try:
+            socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError) as error:
+            if time.monotonic() < deadline:
+                time.sleep(_KNOCK_AGAIN_SECONDS)
+                continue
+            raise Unavailable(
+                f"no Ray cluster answers at --ray-address {address} ({error}); start one with `ray start "
+                "--head`, or leave the option out to train on this machine",
+                reason=Reason.RAY_UNAVAILABLE,
+            ) from error
+        return
 
 
 def _start_ray(num_cpus: int) -> None:
@@ -177,19 +175,20 @@ class RayPlatform:
 
 
 class ClusterRayPlatform(RayPlatform):
-    """A place is a node that is alive, is not drained, and has the `kind` of resource that workers need."""
+    """A place is a node that lives, is not drained, and has a whole `kind` that is free or ours already."""
 
     def __init__(self, directory: Path, logs: Path, layout: RayLayout, kind: str) -> None:
         super().__init__(directory, logs, layout)
         self._kind = kind
         self._observed_at = -_OBSERVE_SECONDS
-        self._places = 0
+        self._rooms = Places()
+        self._places: frozenset[str] = frozenset()
         self._draining: dict[str, int] = {}
 
     def places(self) -> int | None:
         """Nodes for workers, observed once a second."""
         self._observe()
-        return self._places
+        return len(self._places - self._draining.keys())
 
     def leaving_seconds(self, places: Set[str]) -> float | None:
         """Seconds until the first of these nodes is gone, by its drain's deadline; some drains have none."""
@@ -207,8 +206,21 @@ class ClusterRayPlatform(RayPlatform):
         self._observed_at = time.monotonic()
         # Ray has no public call for this; Ray Train's own watcher asks in the same way.
         self._draining = ray._private.state.state.get_draining_nodes()
-        self._places = sum(
-            node["NodeID"] not in self._draining
-            for node in ray.nodes()
-            if node["Alive"] and node["Resources"].get(self._kind, 0.0) >= 1.0
+        free = ray._private.state.available_resources_per_node()
+        free, ours = ray._private.state.available_resources_per_node(), self._observe_reservations()
+        living = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        self._places = self._rooms.observe(
+            time.monotonic(),
+            {node: free.get(node, {}).get(self._kind, 0.0) + ours.get(node, 0.0) for node in living},
         )
+
+    def _observe_reservations(self) -> dict[str, float]:
+        """What the crews of this driver hold on each node; a placement group's name ends with its job's."""
+        job = ray.get_runtime_context().get_job_id()
+        held: dict[str, float] = {}
+        for group in ray.util.placement_group_table().values():
+            if not group["placement_group_id"].endswith(job) or group["state"] != "CREATED":
+                continue
+            for bundle, node in group["bundles_to_node_id"].items():
+                held[node] = held.get(node, 0.0) + group["bundles"][bundle].get(self._kind, 0.0)
+        return held

@@ -23,6 +23,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from synthray.errors import Reason, Unavailable
 from synthray.training.board import Note, Orders, Posting, Seat
+from synthray.training.ray_environment import RAY_ENVIRONMENT
 from synthray.training.standby_client import StandbyClient
 from synthray.training.supervisor import Supervisor
 
@@ -112,7 +113,7 @@ def supervise(config: dict[str, RayPost]) -> None:
         post.board,
         # This node's raylet is the parent of its workers; the standby serves them all and ends with it.
         StandbyClient(Path(post.standby_directory), os.getppid()),
-        environment=os.environ,
+        environment={**os.environ, **RAY_ENVIRONMENT},
         logs=Path(post.log_directory),
         host=ray.util.get_node_ip_address(),
         place=ray.get_runtime_context().get_node_id(),

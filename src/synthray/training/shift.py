@@ -49,6 +49,8 @@ class Shift:
         self._hang = ""
         self._pace = _Pace()
         self.images_reached: int | None = None
+        self.storage_is_away = False
+        """Whether a save waits for storage."""
         self.quiet_seconds = 0.0
         """For how long no worker has got on."""
         board.direct(crew.number, self._orders)
@@ -78,9 +80,9 @@ class Shift:
             self._watch_for_hang(posting, now)
         return posting, None
 
-    def ask_to_stop(self) -> None:
-        """Let the workers finish their step, save and end."""
-        self._order(replace(self._orders, wishes=Wishes(stop=True)))
+    def ask_to_stop(self, *, patient: bool) -> None:
+        """Let the workers finish their step, save and end; a patient stop waits for storage that is away."""
+        self._order(replace(self._orders, wishes=Wishes(stop=True, patient=patient)))
 
     def abort(self) -> None:
         """Kill the workers; what they have not saved is lost."""
@@ -95,6 +97,7 @@ class Shift:
         first = posting.members.get(0)
         if first is None or first.note.attempt != self._attempt or first.report is None:
             return
+        self.storage_is_away = first.report.storage_is_away
         if first.report.figures is not None:
             self.images_reached = first.report.figures.images_seen
             self._pace.note(first.report.figures.step, time.monotonic())

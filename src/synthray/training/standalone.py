@@ -38,8 +38,8 @@ class SignalControl:
         """Whether a signal has come."""
         return self._stopping
 
-    def save_requested(self) -> bool:
-        """Nobody asks."""
+    def stop_is_patient(self) -> bool:
+        """Who sends a signal wants the process to end."""
         return False
 
     def report(self, report: SegmentReport) -> None:

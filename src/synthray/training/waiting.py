@@ -65,8 +65,7 @@ class SharedWait:
         sums = torch.tensor([not ready, stop, away, insists, moved, *numbers], dtype=torch.int64)
         self._world.add_over_workers(sums)
         num_busy, num_stops, num_away, num_insisting, num_moved, *told = sums.tolist()
-        if num_stops and self._stop_asked_at is None:
-            self._stop_asked_at = time.monotonic()
+        self._note_stop(asked=num_stops > 0)
         return Agreement(
             ready=num_busy == 0,
             stop=num_stops > 0 and num_insisting == 0,
@@ -83,10 +82,16 @@ class SharedWait:
 
     def is_out_of_patience(self) -> bool:
         """Whether a stop was asked for so long ago that storage that is away should not be waited for."""
-        if self._stop_asked_at is None and self._control.stop_requested():
-            self._stop_asked_at = time.monotonic()
+        self._note_stop(asked=self._stop_asked_at is None and self._control.stop_requested())
         asked_at = self._stop_asked_at
         return asked_at is not None and time.monotonic() - asked_at > STOP_PATIENCE_SECONDS
+
+    def _note_stop(self, *, asked: bool) -> None:
+        """Remember when patience began to run out: with the first stop that is not patient."""
+        if self._control.stop_is_patient():
+            self._stop_asked_at = None
+        elif asked and self._stop_asked_at is None:
+            self._stop_asked_at = time.monotonic()
 
     def until(
         self,

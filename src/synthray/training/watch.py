@@ -38,7 +38,12 @@ class RunWatch:
         name = CheckpointName.parse(last.name) if last is not None else None
         return name is not None and name.attempt == attempt
 
-    def begin_segment(self, attempt: int, num_workers: int) -> None:
+    def begin_run(self, snapshot: RunSnapshot) -> None:
+        """Show what the checks before a run's first segment have found."""
+        with self._lock:
+            self._snapshot = snapshot
+
+    def begin_segment(self, attempt: int, *, resumed_from: str | None) -> None:
         """Close the books of the last segment and open the next."""
         with self._lock:
             self._finished = self._snapshot.totals
@@ -46,16 +51,23 @@ class RunWatch:
             self._snapshot = replace(
                 self._snapshot,
                 state="WaitingForWorkers",
+                reason="",
+                message="",
                 attempt=attempt,
-                workers_desired=num_workers,
+                resumed_from=resumed_from,
                 workers_ready=0,
                 ranks=(),
             )
 
-    def set_state(self, state: str, reason: str = "") -> None:
-        """Show what the driver itself is doing."""
+    def set_state(self, state: str, reason: str = "", message: str = "") -> None:
+        """Show what the driver itself is doing, and why."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, state=state, reason=reason)
+            self._snapshot = replace(self._snapshot, state=state, reason=reason, message=message)
+
+    def set_desired(self, num_workers: int) -> None:
+        """Show how many workers are to train now."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, workers_desired=num_workers)
 
     def observe(self, posting: Posting, attempt: int) -> None:
         """Take the workers' newest reports of an attempt; a posting without any changes nothing."""
@@ -78,10 +90,14 @@ class RunWatch:
             if first is not None and first.figures is not None:
                 self._images_reached = first.figures.images_seen
             if first is not None:
+                saved = first.last_checkpoint
+                is_new = saved is not None and saved != self._snapshot.last_checkpoint
                 snapshot = replace(
                     snapshot,
                     state=first.state,
                     reason="",
+                    message="",
+                    committed_states=snapshot.committed_states + is_new,
                     figures=first.figures or snapshot.figures,
                     lifetime=first.lifetime or snapshot.lifetime,
                     last_checkpoint=first.last_checkpoint or snapshot.last_checkpoint,

@@ -88,9 +88,9 @@ class PipeControl:
         """Whether the driver wants the segment to end, or this process got notice."""
         return self._noticed or self._wishes.stop
 
-    def save_requested(self) -> bool:
-        """Whether the driver wants a save."""
-        return self._wishes.save
+    def stop_is_patient(self) -> bool:
+        """Whether only the driver asked, and can wait; notice to this process is for soon."""
+        return self._wishes.patient and not self._noticed
 
     def get_on(self) -> None:
         """Count that something was done."""

@@ -23,10 +23,13 @@ class WorkerTask:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the driver asks of the workers."""
+    """What the driver asks of the workers.
+
+    A patient stop waits for storage that is away: others are to go on from what it saves.
+    """
 
     stop: bool = False
-    save: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,15 @@ def test_before_the_first_step_there_are_no_figures_but_all_counters_stand_at_ze
     assert samples["synthray_train_step_seconds_count"] == 0
 
 
+def test_progress_tells_what_the_driver_has_saved_and_why_it_stands_still() -> None:
+    snapshot = replace(
+        SNAPSHOT, state="Blocked", reason="CredentialsRejected", message="w" * 5000, committed_states=3
+    )
+    progress = build_progress(replace(snapshot, resumed_from="000000000042-a000001"))
+    assert progress["message"] == "w" * 2048
+    assert (progress["committed_states"], progress["resumed_from"]) == (3, "000000000042-a000001")
+
+
 def test_progress_says_the_same_and_never_writes_nan() -> None:
     progress = build_progress(replace(SNAPSHOT, figures=replace(FIGURES, loss=float("nan"))))
     assert progress["loss"] is None

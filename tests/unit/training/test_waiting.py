@@ -9,7 +9,7 @@ from tiny_run import CPU, Control, ThreadWorld, run_workers
 
 from synthray.errors import Unavailable
 from synthray.training import waiting
-from synthray.training.waiting import Agreement, SharedWait, StopAsked
+from synthray.training.waiting import STOP_PATIENCE_SECONDS, Agreement, SharedWait, StopAsked
 from synthray.training.world import World
 
 
@@ -127,3 +127,33 @@ def test_a_stop_ends_the_wait_for_storage_and_other_errors_pass() -> None:
 
     with pytest.raises(threading.BrokenBarrierError):
         SharedWait(World(0, 1, CPU), Control(), lambda _: None).for_storage(broken)
+
+
+class Stopping(Control):
+    """A platform that has asked to stop; `patient` says whether that may take long."""
+
+    def __init__(self, *, patient: bool) -> None:
+        super().__init__()
+        self.patient = patient
+
+    def stop_requested(self) -> bool:
+        return True
+
+    def stop_is_patient(self) -> bool:
+        return self.patient
+
+
+def test_a_patient_stop_waits_for_storage_until_somebody_is_in_a_hurry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    control = Stopping(patient=True)
+    wait = SharedWait(World(0, 1, CPU), control, lambda _: None)
+    wait.round(ready=False)
+    now[0] += 1e6
+    assert not wait.is_out_of_patience()
+    control.patient = False
+    assert not wait.is_out_of_patience()
+    now[0] += STOP_PATIENCE_SECONDS + 1
+    assert wait.is_out_of_patience()
