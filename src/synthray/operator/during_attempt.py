@@ -103,7 +103,7 @@ def _plan_delay_seconds(observation: Observation, end: AttemptEnd, failures: int
         return 0
     if end.consequence is Consequence.BLOCKED:
         return int(_BLOCKED_SECONDS)
-    if observation.status.below_minimum_since is not None:
+    if end.reason == Reason.UNSCHEDULABLE or observation.status.below_minimum_since is not None:
         # Two runs that wait for each other's workers come back at different times.
         seed = f"{observation.run.metadata.uid}/{observation.status.attempt}".encode()
         return 60 + int.from_bytes(hashlib.sha256(seed).digest()[:2]) % 240

@@ -14,7 +14,7 @@ from synthray.operator.digest import digest_spec
 from synthray.operator.observation import Observation
 from synthray.operator.progress import DriverProgress
 from synthray.operator.reasons import Consequence, find_consequence
-from synthray.operator.scaling import BELOW_MINIMUM_SECONDS
+from synthray.operator.scaling import BELOW_MINIMUM_SECONDS, find_below_minimum_since
 from synthray.operator.views import PodView
 
 SILENCE_SECONDS: Final = 30.0
@@ -116,7 +116,8 @@ def _was_changed(observation: Observation) -> bool:
 
 def _end_without_workers(observation: Observation) -> AttemptEnd | None:
     """Too few workers for too long: let go of all, lest two runs wait for each other's for ever."""
-    since = observation.status.below_minimum_since
+    # Asked anew: an operator that was away may find them all there.
+    since = find_below_minimum_since(observation)
     if since is None or observation.age_seconds(since) < BELOW_MINIMUM_SECONDS:
         return None
     obstacle = find_worker_obstacle(observation)

@@ -83,9 +83,8 @@ class Observation:
     @cached_property
     def current_word(self) -> ProgressView | None:
         """The newest word of the current attempt's driver."""
-        if self.word is None or self.current is None or self.word.attempt != self.current.attempt:
-            return None
-        return self.word
+        is_of_head = self.word is not None and self.head is not None and self.word.pod_uid == self.head.uid
+        return self.word if is_of_head else None
 
     @property
     def wanted_workers(self) -> int:

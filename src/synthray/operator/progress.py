@@ -68,9 +68,9 @@ class DriverProgress(DriverModel):
 
 @dataclass(frozen=True)
 class ProgressView:
-    """The newest word of the driver of one attempt, and when it came."""
+    """The newest word of the driver in one head's pod, and when it came."""
 
-    attempt: int
+    pod_uid: str
     received: datetime
     progress: DriverProgress
 

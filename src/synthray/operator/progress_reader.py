@@ -68,7 +68,7 @@ class ProgressReader:
             _log.debug("%s/%s: %s", key.namespace, key.name, error)
             return
         before = self._words.get(key)
-        self._words[key] = ProgressView(head.attempt, datetime.now(UTC).replace(microsecond=0), progress)
+        self._words[key] = ProgressView(head.uid, datetime.now(UTC).replace(microsecond=0), progress)
         if before is None or before.progress != progress:
             self._told(key)
 

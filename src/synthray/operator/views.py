@@ -58,6 +58,7 @@ class PodView:
     """
 
     name: str
+    uid: str
     attempt: int
     role: str
     phase: str
@@ -128,6 +129,7 @@ def view_pod(document: Document) -> PodView:
     deleted = metadata.get("deletionTimestamp")
     return PodView(
         name=metadata["name"],
+        uid=metadata["uid"],
         attempt=int(labels.get(ATTEMPT_LABEL, 0)),
         role=labels.get(ROLE_LABEL, ""),
         phase=status.get("phase", "Pending"),
