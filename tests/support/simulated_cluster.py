@@ -59,6 +59,7 @@ def build_pod(name: str, *, role: str, attempt: int = 1, created: datetime = STA
         waiting="",
         waiting_message="",
         ended="",
+        last_words="",
         exit_code=None,
         unschedulable="",
         image="synthray/worker:1",

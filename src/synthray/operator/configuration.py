@@ -98,6 +98,10 @@ class Proxy(ApiModel):
     no: str = Field(default="", max_length=2048, description="NO_PROXY, beside the cluster's own names.")
 
 
+_VariableName = Annotated[str, Field(max_length=128, pattern=r"^[A-Z_][A-Z0-9_]*$")]
+_VariableValue = Annotated[str, Field(max_length=4096)]
+
+
 class NetworkPolicies(ApiModel):
     """NetworkPolicies that the operator makes for each run."""
 
@@ -125,6 +129,11 @@ class OperatorConfiguration(ApiModel):
     allowed: Allowed = Field(default=Allowed(), description="What runs may name beside the defaults.")
     head: Head = Field(default=Head(), description="The pod of a run's driver.")
     workers: WorkerPods = Field(default=WorkerPods(), description="The pods of workers.")
+    environment: dict[_VariableName, _VariableValue] = Field(
+        default={},
+        max_length=64,
+        description="Environment variables of heads and workers, for example NCCL_SOCKET_IFNAME.",
+    )
     proxy: Proxy = Field(default=Proxy(), description="The proxy to object storage.")
     network_policies: NetworkPolicies = Field(
         default=NetworkPolicies(), description="NetworkPolicies for each run."

@@ -98,7 +98,10 @@ def _end_of_pod(head: PodView) -> AttemptEnd:
         )
     if head.ended in _KILLED_BY_NODE:
         return AttemptEnd(Reason.EVICTED, f"pod {head.name}: {head.ended}", Consequence.UNCOUNTED)
-    # 75 is the driver's own word for trouble that passes; a signal came from outside.
+    reason, _, message = head.last_words.partition(": ")
+    if reason in set(Reason):
+        return AttemptEnd(reason, message, find_consequence(reason))
+    # Without last words it ended by a signal from outside, or by a defect.
     consequence = Consequence.UNCOUNTED if head.exit_code in {0, 130, 137, 143} else Consequence.RETRYABLE
     return AttemptEnd(
         Reason.HEAD_LOST, f"pod {head.name} ended ({head.ended}, exit code {head.exit_code})", consequence

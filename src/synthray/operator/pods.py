@@ -191,6 +191,7 @@ def _container(name: str, run: TrainingRun, configuration: OperatorConfiguration
     environment = [
         {"name": "HOME", "value": "/home/synthray"},
         *_proxy_environment(configuration.proxy, configuration.cluster_domain),
+        *({"name": name, "value": value} for name, value in sorted(configuration.environment.items())),
     ]
     mounts: list[Manifest] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 a volume of the pod's own

@@ -53,7 +53,8 @@ class ClusterView:
 class PodView:
     """A pod of an attempt.
 
-    `waiting` is why its container does not run yet, in Kubernetes' words; `ended` why it runs no more.
+    `waiting` is why its container does not run yet, in Kubernetes' words; `ended` why it runs no more, and
+    `last_words` what it left to say then.
     `gone_by` is when Kubernetes would have removed a pod that is being deleted.
     """
 
@@ -70,6 +71,7 @@ class PodView:
     waiting: str
     waiting_message: str
     ended: str
+    last_words: str
     exit_code: int | None
     unschedulable: str
     image: str
@@ -141,6 +143,7 @@ def view_pod(document: Document) -> PodView:
         waiting=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         ended=ended.get("reason", "") or status.get("reason", ""),
+        last_words=ended.get("message", ""),
         exit_code=ended.get("exitCode"),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
         image=next((item.get("image", "") for item in spec.get("containers") or []), ""),

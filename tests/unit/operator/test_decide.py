@@ -381,3 +381,30 @@ def test_the_image_is_pinned_by_its_digest_for_the_runs_life() -> None:
     cluster.say("WaitingForWorkers")
     cluster.settle()
     assert cluster.status.image == f"synthray/worker:1@sha256:{'a' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("last_words", "exit_code", "reason", "failures"),
+    [
+        ("StorageUnavailable: S3 does not answer", 75, "StorageUnavailable", 1),
+        ("", 137, "HeadLost", 0),
+        ("", 1, "HeadLost", 1),
+        ("no reason: at all", 1, "HeadLost", 1),
+    ],
+)
+def test_the_last_words_of_a_head_say_why_its_attempt_ended(
+    last_words: str, exit_code: int, reason: str, failures: int
+) -> None:
+    cluster = SimulatedCluster()
+    cluster.train()
+    cluster.pods["chest-1-head"] = replace(
+        cluster.pods["chest-1-head"],
+        phase="Failed",
+        ended="Error",
+        exit_code=exit_code,
+        last_words=last_words,
+    )
+    cluster.word = None
+    cluster.operate()
+    assert cluster.status.recovery.reason == reason
+    assert cluster.status.recovery.failures == failures
