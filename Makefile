@@ -58,6 +58,7 @@ check-layers: setup
 	lint-imports --no-logo
 check-generated: setup
 	@$(PYTHON_IN_VENV) tools/generate_reference.py --check
+	@$(PYTHON_IN_VENV) tools/generate_manifests.py --check
 check-dockerfile: setup
 	hadolint Dockerfile
 check-scripts:
@@ -70,8 +71,9 @@ format: setup ## Formats the code and mends what the linter can mend
 	ruff check --fix
 
 .PHONY: docs
-docs: setup ## The reference pages under docs/reference, generated anew from the code
+docs: setup ## The reference pages, the CRDs and parts of the chart, generated anew from the code
 	@$(PYTHON_IN_VENV) tools/generate_reference.py
+	@$(PYTHON_IN_VENV) tools/generate_manifests.py
 
 .PHONY: bench
 bench: setup ## The benchmarks, one after the other; results with their configuration go to standard output

@@ -162,15 +162,15 @@ def _model_at(model: type[ApiModel], location: Sequence[int | str]) -> type[ApiM
         if current is None:
             return None
         field = next((field for field in current.model_fields.values() if field.alias == part), None)
-        current = _model_in(field.annotation) if field else None
+        current = model_in(field.annotation) if field else None
     return current
 
 
-def _model_in(annotation: Any) -> type[ApiModel] | None:
+def model_in(annotation: Any) -> type[ApiModel] | None:
     """The model that an annotation is, or is an optional or a tuple of."""
     if isinstance(annotation, type) and issubclass(annotation, ApiModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+    return next((found for inner in get_args(annotation) if (found := model_in(inner))), None)
 
 
 def list_field_paths(model: type[ApiModel], prefix: str = "") -> Iterator[str]:
@@ -180,6 +180,6 @@ def list_field_paths(model: type[ApiModel], prefix: str = "") -> Iterator[str]:
             continue
         path = f"{prefix}{field.alias}"
         yield path
-        inner = _model_in(field.annotation)
+        inner = model_in(field.annotation)
         if inner:
             yield from list_field_paths(inner, f"{path}.")

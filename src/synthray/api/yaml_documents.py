@@ -5,7 +5,7 @@ silence; here the first is a number, the second text, and the third an error tha
 """
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import yaml
 from synthray.errors import InvalidInput, NotFound
 
 MAX_FILE_BYTES: Final = 1024 * 1024
+_LINE_CHARACTERS: Final = 110
 
 _FLOAT = re.compile(
     r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$", re.IGNORECASE
@@ -78,3 +79,8 @@ def parse_yaml(text: str, source: str) -> list[Any]:
     except (RecursionError, ValueError) as error:
         raise InvalidInput(f"{source} is no YAML that synthray can read: {error}") from error
     return [document for document in documents if document is not None]
+
+
+def write_yaml(documents: Iterable[Any]) -> str:
+    """The documents as YAML, with their keys in the order that they have."""
+    return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=_LINE_CHARACTERS)

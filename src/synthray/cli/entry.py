@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from rich.logging import RichHandler
 
-from synthray.cli import checkpoints, data, driver, generation, operator, storage, training
+from synthray.cli import checkpoints, crd, data, driver, generation, operator, storage, training
 from synthray.cli.output import EXIT_INTERRUPTED, people
 from synthray.errors import InvalidInput, Reason, SynthrayError, Unavailable
 
@@ -31,6 +31,7 @@ checkpoints.register(app)
 generation.register(app)
 storage.register(app)
 operator.register(app)
+crd.register(app)
 
 
 def main() -> NoReturn:

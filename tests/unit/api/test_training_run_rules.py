@@ -80,7 +80,10 @@ Load = Callable[..., TrainingRun]
         ),
         (
             ["spec.workers={replicas: 2, minReplicas: 3}"],
-            "spec.workers.minReplicas=3 is above spec.workers.replicas=2; use 2 or less",
+            (
+                "spec.workers.replicas=2 is below spec.workers.minReplicas=3; use 3 or more, or lower "
+                "minReplicas; to release all workers set spec.suspend: true"
+            ),
         ),
         (
             ["spec.workers={replicas: 5, maxReplicas: 4}"],

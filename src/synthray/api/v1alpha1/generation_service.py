@@ -12,6 +12,7 @@ from synthray.api.v1alpha1.fields import (
     LabelValue,
     OptionalImage,
     OptionalObjectName,
+    OptionalResourceName,
     OptionalStorageUri,
     Remedy,
     StatusModel,
@@ -86,6 +87,16 @@ class GenerationServiceSpec(ApiModel):
         description="Numerics and batch shape, fixed by name: the same seed gives the same bytes.",
     )
     limits: Limits = Field(default=Limits(), description="What a request may ask for, and how much may wait.")
+    service_account_name: OptionalResourceName = Field(
+        default="",
+        description="ServiceAccount of the replicas, for the identity of the pod as a credential for S3. It "
+        "must be on the chart's list of allowed ones. On a laptop without effect.",
+    )
+    priority_class_name: OptionalResourceName = Field(
+        default="",
+        description="PriorityClass of the replicas. It must be on the chart's list of allowed ones. On a "
+        "laptop without effect.",
+    )
 
     @model_validator(mode="after")
     def _keep_the_rules_between_fields(self) -> "GenerationServiceSpec":

@@ -113,8 +113,9 @@ def _worker_rules(spec: "TrainingRunSpec") -> Iterator[str]:
     workers = spec.workers
     if workers.min_replicas > workers.replicas:
         yield (
-            f"{_WORKERS}.minReplicas={workers.min_replicas} is above {_WORKERS}.replicas={workers.replicas}; "
-            f"use {workers.replicas} or less"
+            f"{_WORKERS}.replicas={workers.replicas} is below {_WORKERS}.minReplicas={workers.min_replicas}; "
+            f"use {workers.min_replicas} or more, or lower minReplicas; to release all workers set "
+            "spec.suspend: true"
         )
     if workers.max_replicas is not None and workers.replicas > workers.max_replicas:
         yield (
@@ -138,7 +139,7 @@ def _worker_rules(spec: "TrainingRunSpec") -> Iterator[str]:
 
 def _storage_rules(spec: "TrainingRunSpec") -> Iterator[str]:
     """Retention deletes under the run's prefix, so the dataset must lie elsewhere, and the reverse."""
-    dataset, checkpoints = f"{spec.dataset.uri}/", f"{spec.checkpoints.uri}/"
+    dataset, checkpoints = (f"{uri.rstrip('/')}/" for uri in (spec.dataset.uri, spec.checkpoints.uri))
     if dataset.startswith(checkpoints) or checkpoints.startswith(dataset):
         yield (
             f"spec.checkpoints.uri={spec.checkpoints.uri} and spec.dataset.uri={spec.dataset.uri} "
