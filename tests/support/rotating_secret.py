@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import botocore.session  # type: ignore[import-untyped]
 from pytest import MonkeyPatch  # noqa: PT013 for its type
@@ -11,7 +12,6 @@ from pytest import MonkeyPatch  # noqa: PT013 for its type
 from synthray.storage import EmbeddedS3, embedded, seaweed
 from synthray.storage.credential_files import ACCESS_KEY_FILE, SECRET_KEY_FILE
 
-_USER = "run"
 _EVERYTHING = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
 
 
@@ -34,6 +34,7 @@ class RotatingSecret:
     def __init__(self, server: EmbeddedS3, folder: Path) -> None:
         environment = server.environment
         self.folder = folder
+        self._user = f"run-{uuid4().hex}"
         self._identities = botocore.session.get_session().create_client(
             "iam",
             endpoint_url=server.endpoint_url,
@@ -42,14 +43,14 @@ class RotatingSecret:
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         )
         policy = json.dumps({"Version": "2012-10-17", "Statement": [_EVERYTHING]})
-        self._identities.create_user(UserName=_USER)
-        self._identities.put_user_policy(UserName=_USER, PolicyName="all", PolicyDocument=policy)
+        self._identities.create_user(UserName=self._user)
+        self._identities.put_user_policy(UserName=self._user, PolicyName="all", PolicyDocument=policy)
         self._mounted = ""
         self._num_versions = 0
 
     def mount_new(self) -> None:
         """Make credentials and mount them, as the kubelet does; the ones before stay valid."""
-        key = self._identities.create_access_key(UserName=_USER)["AccessKey"]
+        key = self._identities.create_access_key(UserName=self._user)["AccessKey"]
         self.mount(key["AccessKeyId"], key["SecretAccessKey"])
 
     def mount(self, access_key_id: str, secret_access_key: str) -> None:
@@ -66,4 +67,10 @@ class RotatingSecret:
 
     def revoke(self) -> None:
         """Make what is mounted worthless."""
-        self._identities.delete_access_key(UserName=_USER, AccessKeyId=self._mounted)
+        self._identities.delete_access_key(UserName=self._user, AccessKeyId=self._mounted)
+
+    def rotate(self) -> None:
+        """Mount new credentials, then make the old ones worthless."""
+        last = self._mounted
+        self.mount_new()
+        self._identities.delete_access_key(UserName=self._user, AccessKeyId=last)

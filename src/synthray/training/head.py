@@ -39,7 +39,7 @@ TERMINATION_LOG = Path("/dev/termination-log")
 """Kubernetes shows what a container leaves here as the message of its end."""
 
 EXIT_STOPPED = 130
-_RAY_START_SECONDS = 30.0
+_RAY_START_SECONDS = 120.0
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 2.0, 30.0
 # Trouble that passes only when a person acts: no reason to keep a GPU waiting.
 _FOR_PEOPLE = frozenset({Reason.CREDENTIALS_REJECTED, Reason.STORAGE_FULL})
@@ -80,7 +80,8 @@ def decide_rest(verdict: Verdict, failure: SynthrayError | None) -> Rest:
     if isinstance(failure, RunFailed):
         state = "Fenced" if failure.reason is Reason.FENCED else "Failed"
         return Rest(state, failure.exit_code, stays=True)
-    return Rest("Blocked", failure.exit_code, stays=True)
+    exit_code = InvalidInput.exit_code if isinstance(failure, Unavailable) else failure.exit_code
+    return Rest("Blocked", exit_code, stays=True)
 
 
 def run_head(run: TrainingRun, options: HeadOptions, environ: Mapping[str, str]) -> int:
@@ -147,7 +148,7 @@ def _work(
     """Check, then train; how that ended."""
     try:
         checked = _check_until_storage_answers(run, options, environ, watch)
-        driver = _build_driver_options(run, checked.preflight, options)
+        driver = _build_driver_options(run, checked.preflight, options, ray_head)
         watch.begin_run(
             build_first_snapshot(checked.settings, checked.preflight, driver, checked.resume_point)
         )
@@ -207,7 +208,9 @@ def resolve_for_cluster(run: TrainingRun, environ: Mapping[str, str], cache_dire
     return replace(resolved, storage=replace(resolved.storage, s3=s3))
 
 
-def _build_driver_options(run: TrainingRun, preflight: Preflight, options: HeadOptions) -> DriverOptions:
+def _build_driver_options(
+    run: TrainingRun, preflight: Preflight, options: HeadOptions, ray_head: RayHead
+) -> DriverOptions:
     """As many workers as there are nodes for, within the spec's bounds."""
     workers = run.spec.workers
     max_workers = preflight.plan.num_micro_batches
@@ -218,17 +221,25 @@ def _build_driver_options(run: TrainingRun, preflight: Preflight, options: HeadO
         backoff_limit=run.spec.backoff_limit,
         quiet_limit_seconds=options.quiet_limit_seconds,
         show=HeadLog().show,
-        open_platform=partial(_open_platform, address=options.ray_address, use_gpu=workers.gpu is not None),
+        open_platform=partial(
+            _open_platform,
+            ray_head=ray_head,
+            address=options.ray_address,
+            use_gpu=workers.gpu is not None,
+        ),
     )
 
 
 @contextmanager
-def _open_platform(directory: Path, logs: Path, *, address: str, use_gpu: bool) -> Iterator[Platform]:
+def _open_platform(
+    directory: Path, logs: Path, *, ray_head: RayHead, address: str, use_gpu: bool
+) -> Iterator[Platform]:
     from synthray.training.ray_cluster import attached_ray_platform  # noqa: PLC0415 slow, and no check needs it
 
     with attached_ray_platform(
         directory, logs, address=address, use_gpu=use_gpu, patience_seconds=_RAY_START_SECONDS
     ) as platform:
+        ray_head.note_joined()
         yield platform
 
 

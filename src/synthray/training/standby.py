@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from synthray.training.process_title import set_process_title
+
 SOCKET_NAME, LOCK_NAME = "standby.sock", "standby.lock"
 
 _BACKLOG = 64
@@ -93,6 +95,7 @@ class Standby:
                 inherited.close()
             for inherited_handle in (self._lifeline, self._lock):
                 os.close(inherited_handle)
+            set_process_title(request["title"])
             os.environ.clear()
             os.environ.update(request["environment"])
             log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

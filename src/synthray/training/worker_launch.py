@@ -29,7 +29,8 @@ class WorkerStart:
         self._standby = standby
         self._task = task
         self._log = log
-        self._request = {"environment": dict(environment), "log": str(log)}
+        title = f"synthray worker of {task.settings.run}: attempt {task.attempt.number}, rank {task.rank}"
+        self._request = {"environment": dict(environment), "log": str(log), "title": title}
         self._connection: Connection | None = None
         self._deadline = time.monotonic() + FORK_SECONDS
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -80,6 +80,13 @@ class Outage(Control):
         return self._stops and report.state == "WaitingForStorage"
 
 
+class PatientOutage(Outage):
+    """Stops for others to go on, who need what it saves."""
+
+    def stop_is_patient(self) -> bool:
+        return True
+
+
 def copy_dataset(source_uri: str, destination: ObjectStore) -> None:
     source = open_store(source_uri, S3Settings())
     for info in source.list():
@@ -142,6 +149,22 @@ def test_a_stop_in_an_outage_is_heard_and_loses_nothing_that_was_committed(
     assert on_s3.checkpoints().list_states()[-1].images_seen == 14
     assert train(on_s3) == "complete"
     assert on_s3.digests() == alone.digests()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_stop_for_others_to_go_on_waits_for_storage_and_saves_every_step(
+    on_s3: TinyRun, server: Server, monkeypatch: pytest.MonkeyPatch, num_workers: int
+) -> None:
+    monkeypatch.setattr(waiting, "STOP_PATIENCE_SECONDS", 0.2)
+    outage = PatientOutage(server, after_steps=1, stops=True)
+    assert train(on_s3, num_workers=num_workers, controls={0: outage}) == "stopped"
+    assert outage.waited
+    reached = outage.reports[-1].figures
+    newest = on_s3.checkpoints().list_states()[-1]
+    assert reached is not None
+    assert newest.images_seen == reached.images_seen
+    assert outage.reports[-1].last_checkpoint is not None
+    assert outage.reports[-1].last_checkpoint.name == str(newest.name)
 
 
 @pytest.mark.parametrize("stops", [False, True])

@@ -39,7 +39,7 @@ def load(file: Path, *changes: str) -> TrainingRun:
         (
             Verdict.FAILED,
             Unavailable("x", reason=Reason.CREDENTIALS_REJECTED),
-            Rest("Blocked", 75, stays=True),
+            Rest("Blocked", 2, stays=True),
         ),
         (Verdict.FAILED, Unavailable("x"), Rest("Failed", 75, stays=False)),
         (
