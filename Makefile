@@ -58,7 +58,7 @@ check-layers: setup
 	lint-imports --no-logo
 check-generated: setup
 	@$(PYTHON_IN_VENV) tools/generate_reference.py --check
-	@$(PYTHON_IN_VENV) tools/generate_manifests.py --check
+	@$(PYTHON_IN_VENV) -m tools.generate_manifests --check
 check-dockerfile: setup
 	hadolint Dockerfile
 check-scripts:
@@ -73,7 +73,7 @@ format: setup ## Formats the code and mends what the linter can mend
 .PHONY: docs
 docs: setup ## The reference pages, the CRDs and parts of the chart, generated anew from the code
 	@$(PYTHON_IN_VENV) tools/generate_reference.py
-	@$(PYTHON_IN_VENV) tools/generate_manifests.py
+	@$(PYTHON_IN_VENV) -m tools.generate_manifests
 
 .PHONY: bench
 bench: setup ## The benchmarks, one after the other; results with their configuration go to standard output

@@ -1,0 +1,155 @@
+"""What of the chart follows from the code, read without Helm; `tests/cluster/test_chart.py` has Helm."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import synthray
+from synthray.api.crd import build_crds
+from synthray.operator.configuration import OperatorConfiguration
+from synthray.operator.process import load_configuration
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "helm" / "synthray"
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def values() -> Document:
+    document: Document = yaml.safe_load((CHART / "values.yaml").read_text())
+    return document
+
+
+@pytest.fixture(scope="module")
+def schema() -> Document:
+    document: Document = json.loads((CHART / "values.schema.json").read_text())
+    return document
+
+
+@pytest.fixture(scope="module")
+def installed() -> list[Document]:
+    return [one for one in yaml.safe_load_all((ROOT / "manifests/install.yaml").read_text()) if one]
+
+
+def objects_in(schema: Document) -> Iterator[tuple[str, Document]]:
+    yield "the values", schema
+    for name, definition in schema["$defs"].items():
+        if definition.get("type") == "object":
+            yield name, definition
+
+
+def of_kind(documents: list[Document], kind: str) -> list[Document]:
+    return [document for document in documents if document["kind"] == kind]
+
+
+def test_the_chart_has_the_version_of_the_package() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == synthray.__version__
+
+
+def test_a_misspelt_value_is_refused_everywhere_but_under_global(schema: Document) -> None:
+    open_to_others = [
+        name for name, node in objects_in(schema) if node.get("additionalProperties") is not False
+    ]
+    assert open_to_others == ["Global"]
+
+
+def test_every_value_is_described(schema: Document) -> None:
+    undescribed = [
+        f"{name}.{key}"
+        for name, node in objects_in(schema)
+        for key, value in node["properties"].items()
+        if not value.get("description") and "$ref" not in value  # a model is described itself
+    ]
+    assert undescribed == []
+
+
+def test_the_schema_has_no_words_of_kubernetes(schema: Document) -> None:
+    assert "x-kubernetes" not in json.dumps(schema)
+
+
+def test_every_setting_of_the_operator_is_a_value_with_the_operators_default(values: Document) -> None:
+    operators = OperatorConfiguration.model_validate({"images": {"worker": "x"}}).model_dump(
+        mode="json", by_alias=True, exclude={"images", "namespaces"}
+    )
+    assert values["config"] == operators
+
+
+def test_the_chart_carries_the_crds_of_the_code() -> None:
+    for crd in build_crds():
+        text = (CHART / "files" / "crds" / f"{crd['metadata']['name']}.yaml").read_text()
+        assert yaml.safe_load(text) == crd
+
+
+def test_the_operator_reads_the_configuration_that_is_installed(
+    installed: list[Document], tmp_path: Path
+) -> None:
+    (config_map,) = of_kind(installed, "ConfigMap")
+    file = tmp_path / "operator.yaml"
+    file.write_text(config_map["data"]["operator.yaml"])
+    configuration = load_configuration(file)
+    assert configuration.images.worker == f"synthray/worker:{synthray.__version__}"
+    assert configuration.namespaces == ()
+
+
+def test_without_helm_nothing_is_helms(installed: list[Document]) -> None:
+    text = json.dumps(installed)
+    assert "helm.sh" not in text
+    assert of_kind(installed, "Pod") == []  # the chart's test is not installed
+
+
+def test_the_operator_may_do_no_more_than_it_needs(installed: list[Document]) -> None:
+    roles = of_kind(installed, "ClusterRole") + of_kind(installed, "Role")
+    (operators,) = [
+        role
+        for role in roles
+        if role["metadata"]["name"] == "synthray-operator" and role["kind"] == "ClusterRole"
+    ]
+    rules = [rule for role in roles for rule in role["rules"]]
+    resources = {resource for rule in rules for resource in rule["resources"]}
+    assert resources.isdisjoint({"secrets", "pods/exec", "serviceaccounts", "*"})
+    assert all("*" not in rule["verbs"] and "*" not in rule["apiGroups"] for rule in rules)
+    written = {
+        resource
+        for rule in operators["rules"]
+        for resource in rule["resources"]
+        if set(rule["verbs"]) & {"create", "update", "patch", "delete"}
+    }
+    assert written == {
+        "trainingruns",  # deleted once finished, if the run says so
+        "trainingruns/status",
+        "trainingruns/finalizers",
+        "rayclusters",
+        "events",
+        "networkpolicies",
+    }
+    (lease,) = [rule for rule in rules if "leases" in rule["resources"]]
+    assert lease == {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": ["synthray-operator"],
+        "verbs": ["get", "update"],
+    }
+
+
+def test_the_operators_pod_is_restricted_and_unhurried(installed: list[Document]) -> None:
+    (deployment,) = of_kind(installed, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "cpu" not in container["resources"]["limits"]
+
+
+def test_the_namespace_admits_restricted_pods_alone(installed: list[Document]) -> None:
+    (namespace,) = of_kind(installed, "Namespace")
+    assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
