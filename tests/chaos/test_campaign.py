@@ -1,7 +1,8 @@
 """A dozen faults against a real run: the result is that of a run left alone.
 
-One of each of the more frequent kinds and some twice, drawn by the seed; without Ray, so that it takes two or
-three minutes. Longer campaigns, and those through Ray: `make chaos`.
+Two workers killed one by one, all at once, hung, paused or told to leave, everything killed, two drivers at
+once, other numbers of workers, connections reset; without Ray, so that it takes two or three minutes. Longer
+campaigns, and those through Ray: `make chaos`.
 """
 
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 from .campaign import Limits, open_campaign
 from .configuration import PROCESSES, Configuration, prepare_dataset
 from .faults import Kind
-from .report import build_report
 from .results import count_faults
 
 NUM_FAULTS = 12
@@ -19,9 +19,9 @@ NUM_FAULTS = 12
 
 @pytest.mark.timeout(1200)
 def test_a_dozen_faults_change_nothing(tmp_path: Path) -> None:
-    configuration = Configuration(PROCESSES, epochs=8, hang_after_seconds=5)
+    configuration = Configuration(PROCESSES, epochs=5, hang_after_seconds=5)
     limits = Limits(
-        seed=2287,
+        seed=2317,
         seconds=3600,
         num_faults=NUM_FAULTS,
         faults_per_run=NUM_FAULTS,
@@ -31,16 +31,7 @@ def test_a_dozen_faults_change_nothing(tmp_path: Path) -> None:
     )
     dataset_uri = prepare_dataset(tmp_path)
     with open_campaign(tmp_path, configuration, limits, dataset_uri) as campaign:
-        for result in campaign.play():
-            assert result.problems == ()
-        results = campaign.results()
-        report = build_report(
-            configuration,
-            results,
-            unbroken_ratio=campaign.reference.goodput_ratio,
-            left_out=campaign.left_out,
-            command="",
-            costs_from=results,
-        )
-    print(report)
-    assert count_faults(results) >= NUM_FAULTS - 2  # an overlapping one may find nothing to hit
+        result = next(campaign.play())
+    assert result.problems == ()
+    assert count_faults([result]) >= NUM_FAULTS - 2  # an overlapping one may find nothing to hit
+    assert campaign.results() == [result]

@@ -83,10 +83,19 @@ def test_a_report_tells_verdict_recovery_and_goodput() -> None:
     assert "| worker_killed | 1 | 0 | 2.0 | 2.0 | 4.0 | 4.0 | 2.0 | 4.0 | 20 | 20 |" in report
     # Of 47 in the mix 40 are kills of 4 s and 7 scalings of 1 s; 2 s of a kill are redone.
     assert "c = 3.6 s over 2 kinds, of which 1.7 s are work done again; 85% of the mix" in report
-    assert "| a save each epoch, as measured | 99.4% | 99.8% |" in report
-    assert "| 7000 | 100 s | 75.0% | 78.0% |" in report
+    assert "| as measured | 99.4% | 99.8% |" in report
+    assert "| 7000 | 200 s | 2 | 75.0% | 78.0% |" in report
     assert "- disk_full: no mounts" in report
     assert "Failures" not in report
+
+
+def test_runs_are_added_up_by_their_time() -> None:
+    long = replace(
+        GOOD, seed=7002, faults=(), ledger={**LEDGER, "elapsed_seconds": 600.0, "goodput_ratio": 0.8}
+    )
+    report = report_of(GOOD, long)
+    assert "| 7002 | 600 s | 0 | 80.0% | 80.0% |" in report
+    assert "| all | 800 s | 2 | 78.8% | 79.5% |" in report
 
 
 def test_a_report_tells_how_to_repeat_what_failed() -> None:
