@@ -1,5 +1,7 @@
 """The head of an attempt as a pod would run it: what it shows, when it waits, and how it ends."""
 
+import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,11 @@ from uuid import uuid4
 
 import pytest
 from head_run import HeadRun, RayPods
+from ray_run import Training
 from rotating_secret import RotatingSecret, serving_identities
 from tiny_run import TinyRun, train
 
-from synthray.storage import EmbeddedS3, open_store, s3_settings_from_environment
+from synthray.storage import EmbeddedS3, S3Settings, open_store, s3_settings_from_environment
 from synthray.storage.ports import choose_free_ports
 from synthray.training.attempt_history import ending_key
 
@@ -95,6 +98,18 @@ def test_the_end_of_rays_head_is_the_end_of_the_attempt(new_run: NewRun) -> None
     with HeadRun(new_run("headed"), ray_command="exit 3", environment={}) as head:
         assert head.wait() == 75
         assert "RayUnavailable: Ray's head ended by itself, with exit code 3" in head.log
+
+
+def test_an_attempt_that_is_stopped_before_its_first_step_says_so(new_run: NewRun) -> None:
+    """Else the next driver would take it for one that was lost."""
+    run = new_run("stopped")
+    (port,) = choose_free_ports(1)
+    with Training(run, "--without-ray", port=port, environment={}) as training:
+        training.wait_for(lambda progress: progress["attempt"] == 1)
+        training.process.send_signal(signal.SIGINT)
+        assert training.wait() == 130, training.log
+    ending = open_store(run.checkpoints_uri, S3Settings()).read(ending_key(1))
+    assert json.loads(ending) == {"ended": "stopped", "images_seen": 0}
 
 
 def computes(progress: dict[str, Any], num_workers: int) -> bool:
