@@ -86,14 +86,14 @@ def decide_rest(verdict: Verdict, failure: SynthrayError | None) -> Rest:
 
 def run_head(run: TrainingRun, options: HeadOptions, environ: Mapping[str, str]) -> int:
     """Be the head of one attempt until SIGTERM, or until trouble that passes; returns the exit code."""
-    watch = RunWatch(_blank_snapshot(run))
+    watch, stopping = RunWatch(_blank_snapshot(run)), threading.Event()
     with (
         Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port),
         _ended_by_signals(),
         RayHead(options.ray_command, environ, _die_with_ray) as ray_head,
     ):
         try:
-            verdict, failure = _work(run, options, environ, watch, ray_head)
+            verdict, failure = _work(run, options, environ, watch=watch, ray_head=ray_head, stopping=stopping)
         except KeyboardInterrupt:
             return EXIT_STOPPED
         rest = decide_rest(verdict, failure)
@@ -101,8 +101,9 @@ def run_head(run: TrainingRun, options: HeadOptions, environ: Mapping[str, str])
             watch.set_state(rest.state, str(failure.reason), failure.message)
             _log.error("%s: %s", failure.reason, failure.message)
             leave_last_words(f"{failure.reason}: {failure.message}")
-        if rest.stays:
-            ray_head.let_go()
+        ray_head.let_go()
+        # A signal may have come while the last state was saved or Ray was left.
+        if rest.stays and not stopping.is_set():
             _log.info("%s; served on port %d until SIGTERM", rest.state, options.metrics_port)
             _wait_for_signal()
         return rest.exit_code
@@ -143,7 +144,13 @@ class _Checked:
 
 
 def _work(
-    run: TrainingRun, options: HeadOptions, environ: Mapping[str, str], watch: RunWatch, ray_head: RayHead
+    run: TrainingRun,
+    options: HeadOptions,
+    environ: Mapping[str, str],
+    *,
+    watch: RunWatch,
+    ray_head: RayHead,
+    stopping: threading.Event,
 ) -> tuple[Verdict, SynthrayError | None]:
     """Check, then train; how that ended."""
     try:
@@ -159,7 +166,9 @@ def _work(
             watch.set_desired(driver.min_workers)
             ray_head.wait_listening(options.ray_address)
             wanted = WantedWorkers(driver.num_workers, driver.num_workers)
-            end = conduct(checked.settings, checked.preflight, driver, watch=watch, wanted=wanted)
+            end = conduct(
+                checked.settings, checked.preflight, driver, watch=watch, wanted=wanted, stopping=stopping
+            )
     except SynthrayError as error:
         return Verdict.FAILED, error
     return end.verdict, end.failure

@@ -45,7 +45,7 @@ def drive(
         if is_complete(settings, preflight, resume_point):
             _log.info("%s is complete already; raise spec.optimization.epochs to train on", settings.run)
             return finish_complete(watch, options)
-        return conduct(settings, preflight, options, watch=watch, wanted=wanted)
+        return conduct(settings, preflight, options, watch=watch, wanted=wanted, stopping=threading.Event())
 
 
 def finish_complete(watch: RunWatch, options: DriverOptions) -> RunEnd:
@@ -62,9 +62,9 @@ def conduct(
     *,
     watch: RunWatch,
     wanted: WantedWorkers,
+    stopping: threading.Event,
 ) -> RunEnd:
-    """Open the platform and drive segments on it; SIGINT and SIGTERM are heard from here on."""
-    stopping = threading.Event()
+    """Open the platform and drive segments on it; from here on SIGINT and SIGTERM set `stopping`."""
     logs = Path(settings.storage.cache_directory) / "logs" / settings.run
     prune_worker_logs(logs)
     with (
