@@ -89,8 +89,8 @@ def _figures(progress: DriverProgress, base: TrainingRunStatus) -> dict[str, obj
     figures: dict[str, object] = {
         "epoch": progress.epoch,
         "images_seen": progress.images_seen,
-        "loss": progress.loss if progress.loss is not None else base.loss,
-        "images_per_second": progress.images_per_second,
+        "loss": _round(progress.loss) if progress.loss is not None else base.loss,
+        "images_per_second": _round(progress.images_per_second),
         "eta": _format_eta(progress.eta_seconds),
     }
     if total:
@@ -106,6 +106,11 @@ def _figures(progress: DriverProgress, base: TrainingRunStatus) -> dict[str, obj
             time=datetime.fromtimestamp(int(checkpoint.time), UTC),
         )
     return figures
+
+
+def _round(figure: float | None) -> float | None:
+    """Four digits: what people compare in a column."""
+    return None if figure is None else float(f"{figure:.4g}")
 
 
 def _format_eta(seconds: float | None) -> str:

@@ -408,3 +408,21 @@ def test_the_last_words_of_a_head_say_why_its_attempt_ended(
     cluster.operate()
     assert cluster.status.recovery.reason == reason
     assert cluster.status.recovery.failures == failures
+
+
+def test_figures_are_rounded_to_what_people_compare() -> None:
+    cluster = SimulatedCluster()
+    cluster.train()
+    cluster.say(
+        "Running",
+        attempt=1,
+        loss=0.0123456789,
+        images_per_second=123.456,
+        eta_seconds=11_530.0,
+        images_seen=41,
+        images_total=100,
+    )
+    cluster.settle()
+    status = cluster.status
+    assert (status.loss, status.images_per_second, status.eta) == (0.01235, 123.5, "3h12m")
+    assert status.progress == "41%"

@@ -15,8 +15,8 @@ Document = dict[str, Any]
 
 _JSON: Final = "application/json"
 _REQUEST_TIMEOUT: Final = urllib3.Timeout(connect=10, read=30)
-# The server sends a bookmark each minute, so a stream that is silent for longer is dead.
-_STREAM_TIMEOUT: Final = urllib3.Timeout(connect=10, read=70)
+# The server sends a bookmark each minute, so a stream that is silent for much longer is dead.
+_STREAM_TIMEOUT: Final = urllib3.Timeout(connect=10, read=90)
 _CLIENT_TIMEOUT: Final = urllib3.Timeout(connect=5, read=5)
 _CONNECTIONS: Final = 32
 
