@@ -170,6 +170,8 @@ _MOST_WORKERS: Final = "(has(self.workers.maxReplicas) ? self.workers.maxReplica
 _MICRO_BATCHES: Final = "self.optimization.globalBatchSize / self.optimization.microBatchSize"
 WITHOUT_SLASHES: Final = 'find("^.*[^/]")'
 """CEL, after a text and a dot: the text without the slashes at its end, which mean nothing in a prefix."""
+# As the command line shows it: of "/" it leaves one.
+_SHOWN: Final = 'find("^.*[^/]|^/")'
 # And then one: "s3://a/b" lies in "s3://a" and not in "s3://a/bc".
 _DATASET: Final = f'(self.dataset.uri.{WITHOUT_SLASHES} + "/")'
 _CHECKPOINTS: Final = f'(self.checkpoints.uri.{WITHOUT_SLASHES} + "/")'
@@ -192,7 +194,7 @@ _SPEC_RULES: Final = (
         f"!{_DATASET}.startsWith({_CHECKPOINTS}) && !{_CHECKPOINTS}.startsWith({_DATASET})",
         "spec.checkpoints.uri={checkpoints} and spec.dataset.uri={dataset} lie one in the other; "
         "use a prefix for each",
-        {"checkpoints": "self.checkpoints.uri", "dataset": "self.dataset.uri"},
+        {"checkpoints": f"self.checkpoints.uri.{_SHOWN}", "dataset": f"self.dataset.uri.{_SHOWN}"},
         shown_at=".checkpoints",
     ),
 )
