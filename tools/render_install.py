@@ -38,9 +38,9 @@ def is_made_from(install: Path, chart: Path) -> bool:
 
 
 def find_helm() -> str | None:
-    """Helm: $HELM, on PATH, or where the test cluster's programs are."""
+    """Helm: $HELM, or where the test cluster's programs are, or on PATH."""
     cluster = Path(os.environ.get("SYNTHRAY_CLUSTER", Path.home() / ".cache" / "synthray-cluster"))
-    return os.environ.get("HELM") or shutil.which("helm") or shutil.which("helm", path=str(cluster / "bin"))
+    return os.environ.get("HELM") or shutil.which("helm", path=str(cluster / "bin")) or shutil.which("helm")
 
 
 def render_install(chart: Path, helm: str) -> str:

@@ -1,0 +1,62 @@
+"""kubectl and helm, as people call them, against one cluster."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+
+def find_program(name: str) -> str:
+    """Where a program is: among those of the test cluster, which fit it, or on PATH."""
+    home = Path(os.environ.get("SYNTHRAY_CLUSTER", Path.home() / ".cache" / "synthray-cluster"))
+    found = shutil.which(name, path=str(home / "bin")) or shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is neither in {home / 'bin'} nor on PATH; make cluster-up builds it")
+    return found
+
+
+@dataclass(frozen=True)
+class Programs:
+    """`kubectl(...)` and `helm(...)` give standard output; CalledProcessError carries the complaint."""
+
+    kubeconfig: Path
+
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        return self._run("kubectl", *arguments, given=given)
+
+    def helm(self, *arguments: str) -> str:
+        return self._run("helm", *arguments)
+
+    def refusal(self, *arguments: str, given: str | None = None) -> str:
+        """What kubectl complains of."""
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            self.kubectl(*arguments, given=given)
+        return str(caught.value.stderr)
+
+    def _run(self, name: str, *arguments: str, given: str | None = None) -> str:
+        return subprocess.run(
+            [find_program(name), *arguments],
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            input=given,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+
+    @contextmanager
+    def namespace(self) -> Iterator[str]:
+        """A namespace of one's own, which admits restricted pods alone."""
+        name = f"test-{uuid4().hex[:8]}"
+        self.kubectl("create", "namespace", name)
+        self.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        try:
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=false")
