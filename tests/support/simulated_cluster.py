@@ -166,7 +166,7 @@ class SimulatedCluster:
             return
         uid = max(heads, key=lambda pod: pod.attempt).uid
         workers = {"desired": 2, "ready": 2 if state == "Running" else 0}
-        document = {"run": "chest", "state": state, "workers": workers, **figures}
+        document = {"run": "chest", "state": state, "workers": workers, "images_total": 100, **figures}
         self.word = ProgressView(uid, self.now, DriverProgress.model_validate(document))
 
     def train(self) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 from synthray.api.v1alpha1 import TrainingRunStatus
 from synthray.operator.actions import Tell
 from synthray.operator.conditions import find_condition, holds
+from synthray.operator.endings import SPEC_CHANGED
 
 _TOLD: Final = ("Blocked", "Degraded", "Complete", "Failed", "Suspended")
 _WARNINGS: Final = frozenset({"Blocked", "Degraded", "Failed"})
@@ -17,13 +18,20 @@ def find_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> tuple[
 
 def _attempt_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> list[Tell]:
     if current.attempt != previous.attempt:
-        return [Tell("AttemptStarted", f"attempt {current.attempt} starts as {current.ray_cluster}", False)]
+        return [
+            Tell(
+                "AttemptStarted",
+                f"attempt {current.attempt} starts as {current.ray_cluster}",
+                is_warning=False,
+            )
+        ]
     ended = previous.ray_cluster and not current.ray_cluster and current.recovery.reason
     if ended and not holds(current.conditions, "Complete"):
         why = f"attempt {current.attempt} ended: {current.recovery.message or current.recovery.reason}"
-        return [Tell("AttemptEnded", why, True)]
+        is_wanted = current.recovery.reason == SPEC_CHANGED
+        return [Tell("AttemptEnded", why, is_warning=not is_wanted)]
     if current.state == "Running" and previous.state in {"Pending", "Preflight", "WaitingForWorkers"}:
-        return [Tell("Training", f"attempt {current.attempt} trains", False)]
+        return [Tell("Training", f"attempt {current.attempt} trains", is_warning=False)]
     return []
 
 

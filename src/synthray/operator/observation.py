@@ -70,15 +70,20 @@ class Observation:
 
     @cached_property
     def leaving(self) -> tuple[PodView, ...]:
-        """Pods of earlier attempts that still save or end; those on silent nodes are not waited for."""
+        """Pods of earlier attempts that may still save.
+
+        Not those on silent nodes, and not workers whose driver is gone: without it nothing is saved.
+        """
         current = self.current
-        return tuple(
+        earlier = [
             pod
             for pod in self.pods
             if (current is None or pod.attempt != current.attempt)
             and not pod.is_finished
             and not self.is_stuck(pod)
-        )
+        ]
+        driven = {pod.attempt for pod in earlier if pod.role == HEAD_ROLE}
+        return tuple(pod for pod in earlier if pod.attempt in driven)
 
     @cached_property
     def current_word(self) -> ProgressView | None:

@@ -34,6 +34,8 @@ _AGENT_PORT: Final = 52365
 _AFTER_DRAIN_SECONDS: Final = 15
 # Kubernetes notices a silent node after 50 s; its pods are given up this much later.
 _NODE_LOSS_SECONDS: Final = 30
+# A head that is gone never comes back; the next attempt wants this worker's card.
+_HEADLESS_SECONDS: Final = 20
 _HEAD_CACHE: Final = "2Gi"
 
 Manifest = dict[str, Any]
@@ -115,7 +117,10 @@ def build_worker_template(
         "livenessProbe": _probe("/api/healthz", _AGENT_PORT, period_seconds=10, failures=12),
     }
     drain_seconds = configuration.workers.grace_seconds - _AFTER_DRAIN_SECONDS
-    container["env"].append({"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(drain_seconds)})
+    container["env"] += [
+        {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(drain_seconds)},
+        {"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": str(_HEADLESS_SECONDS)},
+    ]
     if workers.gpu is None:
         container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     volumes = _volumes(run, shared_memory=configuration.workers.shared_memory, cache_size=workers.cache_size)

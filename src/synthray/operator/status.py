@@ -86,15 +86,18 @@ def _count_workers(observation: Observation, base: TrainingRunStatus) -> Workers
 def _figures(progress: DriverProgress, base: TrainingRunStatus) -> dict[str, object]:
     """The driver's figures; one that is not known yet leaves the last one standing."""
     total = progress.images_total
+    if not total:
+        # It has not read the run's state yet.
+        return {"images_per_second": None, "eta": ""}
     figures: dict[str, object] = {
         "epoch": progress.epoch,
         "images_seen": progress.images_seen,
         "loss": _round(progress.loss) if progress.loss is not None else base.loss,
         "images_per_second": _round(progress.images_per_second),
         "eta": _format_eta(progress.eta_seconds),
+        "images_total": total,
+        "progress": f"{min(100, 100 * progress.images_seen // total)}%",
     }
-    if total:
-        figures |= {"images_total": total, "progress": f"{min(100, 100 * progress.images_seen // total)}%"}
     if progress.goodput.ratio is not None:
         figures["goodput"] = round(progress.goodput.ratio, 4)
     checkpoint = progress.last_checkpoint

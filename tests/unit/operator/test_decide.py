@@ -110,9 +110,7 @@ def test_a_change_of_the_run_takes_effect_by_another_attempt_that_costs_no_retry
 def test_the_next_attempt_waits_until_the_pods_of_the_last_one_have_saved() -> None:
     cluster = SimulatedCluster()
     cluster.train()
-    cluster.pods["chest-1-head"] = replace(
-        cluster.pods["chest-1-head"], phase="Failed", exit_code=1, ended="Error", ready=False
-    )
+    cluster.change(optimization={"epochs": 3})
     cluster.settle()
     cluster.pass_seconds(60)
     cluster.settle()
@@ -426,3 +424,28 @@ def test_figures_are_rounded_to_what_people_compare() -> None:
     status = cluster.status
     assert (status.loss, status.images_per_second, status.eta) == (0.01235, 123.5, "3h12m")
     assert status.progress == "41%"
+
+
+def test_workers_whose_driver_is_gone_hold_the_next_attempt_back_no_longer() -> None:
+    cluster = SimulatedCluster()
+    cluster.train()
+    cluster.pods["chest-1-head"] = replace(
+        cluster.pods["chest-1-head"], phase="Failed", ended="Error", exit_code=137, ready=False
+    )
+    cluster.word = None
+    cluster.settle()
+    cluster.pass_seconds(11)
+    for name, pod in cluster.pods.items():
+        cluster.pods[name] = replace(pod, gone_by=cluster.now)
+    cluster.settle()
+    assert cluster.attempts_made == ["chest-1", "chest-2"]
+
+
+def test_a_driver_that_has_not_read_the_state_yet_leaves_the_figures_of_the_last_one() -> None:
+    cluster = SimulatedCluster()
+    cluster.train()
+    cluster.say("Running", attempt=1, epoch=3, images_seen=41)
+    cluster.settle()
+    cluster.say("Preflight", images_total=0)
+    cluster.settle()
+    assert (cluster.status.epoch, cluster.status.progress) == (3, "41%")
