@@ -1,15 +1,130 @@
-"""Which cluster the tests run against."""
+"""Which cluster the tests run on: any that a kubeconfig names, else the project's own environment.
 
-import os
+`--kubeconfig FILE` may name kind, k3d or a GPU cluster with KubeRay; `--image` the worker image that its
+nodes can have (those of operator and storage have the same name but for that word). Where no kubeconfig is
+given, `api_server_kubeconfig` starts an API server alone, and `cluster_kubeconfig` the full cluster, which
+stays up afterwards: `make cluster-down` ends it. What only a cluster of one's own can suffer asks for
+`own_cluster` or `own_api_server` and is skipped on others, with the reason.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from .environment.additions import install_kuberay
+from .environment.api_server import ApiServerAlone
+from .environment.cluster import Cluster
+from .environment.image_store import has_image
+from .environment.images import name_project_image
+from .environment.places import find_places, read_settings
+from .environment.programs import CONTROL_PLANE_PROGRAMS, build_programs
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kubeconfig", type=Path, help="the cluster to test on; else the project's own")
+    parser.addoption(
+        "--image",
+        default=name_project_image("synthray", "worker", "dev"),
+        help="worker image on the cluster's nodes; operator and storage are found by its name",
+    )
+
+
+@dataclass(frozen=True)
+class ProjectImages:
+    """The project's images, as the cluster's nodes know them."""
+
+    worker: str
+
+    @property
+    def operator(self) -> str:
+        return self._sibling("operator")
+
+    @property
+    def storage(self) -> str:
+        return self._sibling("storage")
+
+    def _sibling(self, target: str) -> str:
+        before, _, tag = self.worker.rpartition("worker")
+        return f"{before}{target}{tag}"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
 
 @pytest.fixture(scope="session")
-def api_server_kubeconfig() -> Path:
-    """An API server of which nothing more is wanted: no nodes, no controllers."""
-    kubeconfig = os.environ.get("SYNTHRAY_TEST_KUBECONFIG")
-    if not kubeconfig:
-        pytest.skip("SYNTHRAY_TEST_KUBECONFIG names no cluster")
-    return Path(kubeconfig)
+def foreign_kubeconfig(pytestconfig: pytest.Config) -> Path | None:
+    """What --kubeconfig names."""
+    given: Path | None = pytestconfig.getoption("--kubeconfig")
+    return given.absolute() if given else None
+
+
+@pytest.fixture(scope="session")
+def _api_server(
+    foreign_kubeconfig: Path | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServerAlone | None]:
+    if foreign_kubeconfig:
+        yield None
+        return
+    places = find_places()
+    build_programs(places, CONTROL_PLANE_PROGRAMS, say)
+    folder = tmp_path_factory.mktemp("api-server")
+    with ApiServerAlone(folder, programs=places.programs, controllers=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api_server_kubeconfig(foreign_kubeconfig: Path | None, _api_server: ApiServerAlone | None) -> Path:
+    """An API server with controllers; it may have no node."""
+    if _api_server is not None:
+        return _api_server.kubeconfig
+    assert foreign_kubeconfig is not None
+    return foreign_kubeconfig
+
+
+@pytest.fixture
+def own_api_server(tmp_path: Path, foreign_kubeconfig: Path | None) -> Iterator[ApiServerAlone]:
+    """One of the test's own, which it may stop."""
+    if foreign_kubeconfig:
+        pytest.skip("stops the API server, which is not ours on the cluster of --kubeconfig")
+    places = find_places()
+    build_programs(places, CONTROL_PLANE_PROGRAMS, say)
+    with ApiServerAlone(tmp_path / "api-server", programs=places.programs, controllers=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _cluster(foreign_kubeconfig: Path | None, images: ProjectImages) -> Cluster | None:
+    if foreign_kubeconfig:
+        return None
+    cluster = Cluster(find_places(), read_settings(), say)
+    cluster.start()
+    if not has_image(cluster.places.images, images.worker):
+        pytest.fail(f"there is no image {images.worker}; `make image` builds it")
+    install_kuberay(cluster)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def cluster_kubeconfig(foreign_kubeconfig: Path | None, _cluster: Cluster | None) -> Path:
+    """A whole cluster: nodes, DNS, KubeRay, and the project's images on its nodes."""
+    if _cluster is not None:
+        return _cluster.places.kubeconfig
+    assert foreign_kubeconfig is not None
+    return foreign_kubeconfig
+
+
+@pytest.fixture
+def own_cluster(_cluster: Cluster | None) -> Cluster:
+    """For what nobody does to another's cluster."""
+    if _cluster is None:
+        pytest.skip("cuts a node's power or stops the API server: not on the cluster of --kubeconfig")
+    return _cluster
+
+
+@pytest.fixture(scope="session")
+def images(pytestconfig: pytest.Config) -> ProjectImages:
+    return ProjectImages(str(pytestconfig.getoption("--image")))

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 import yaml
 from cluster_programs import Programs, find_program
 
+from synthray.errors import InvalidInput, NotFound, Unavailable
 from synthray.operator.process import load_configuration
-from synthray.storage import open_store, s3_settings_from_environment
+from synthray.storage import ObjectStore, open_store, s3_settings_from_environment
 from synthray.storage.opening import check_conditional_writes
 from synthray.storage.ports import choose_free_ports
 from synthray.storage.seaweed import INTERNAL_PORTS, find_seaweed
@@ -92,7 +94,8 @@ def test_a_wrong_value_is_refused_before_anything_happens(
 
 def test_the_server_takes_everything_that_the_chart_can_render(programs: Programs, namespace: str) -> None:
     documents = render(programs, "--values", str(EVERYTHING), "--namespace", namespace)
-    ours = [document for document in documents if document["kind"] not in PROMETHEUS]
+    # A pod needs its account, which a dry run does not leave there.
+    ours = [document for document in documents if document["kind"] not in {*PROMETHEUS, "Pod"}]
     given = yaml.safe_dump_all(ours)
     programs.kubectl(
         "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", given=given
@@ -256,8 +259,27 @@ def test_the_operator_may_read_no_secret_and_enter_no_pod(programs: Programs, na
         ("update", "synthray.io", "trainingruns", ""),
         ("patch", "", "nodes", ""),
     }
-    answers = {right: may_operator(programs, namespace, right) for right in allowed | refused}
+    operator = f"system:serviceaccount:{namespace}:synthray-operator"
+    answers = {right: may(programs, operator, namespace, right) for right in allowed | refused}
     assert {right for right, answer in answers.items() if answer} == allowed
+    programs.helm("uninstall", "synthray", "--namespace", namespace)
+
+
+def test_who_may_view_or_edit_a_namespace_may_so_with_its_runs(programs: Programs, namespace: str) -> None:
+    for role in ("view", "edit", "admin"):
+        bind = ("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}er")
+        programs.kubectl(*bind, "--namespace", namespace)
+    programs.helm("install", "synthray", str(CHART), "--namespace", namespace, *ADOPT)
+    look, make = ("list", "synthray.io", "trainingruns", ""), ("create", "synthray.io", "trainingruns", "")
+    scale = ("patch", "synthray.io", "trainingruns", "scale")
+
+    def rights() -> list[list[bool]]:
+        users = ("viewer", "editer", "adminer")
+        return [[may(programs, user, namespace, right) for right in (look, make, scale)] for user in users]
+
+    deadline = time.monotonic() + 60  # a controller gathers the rights into Kubernetes' own roles
+    while rights() != [[True, False, False], [True, True, True], [True, True, True]]:
+        assert time.monotonic() < deadline, rights()
     programs.helm("uninstall", "synthray", "--namespace", namespace)
 
 
@@ -307,7 +329,7 @@ def test_the_demo_storage_serves_what_a_run_needs(programs: Programs, tmp_path: 
     ) as server:
         try:
             store = open_store("s3://xray", s3_settings_from_environment(environment))
-            check_conditional_writes(store)
+            wait_until_ready(server, store)
         finally:
             server.kill()
 
@@ -321,14 +343,28 @@ def run_in(programs: Programs, namespace: str) -> Document:
     return {"uid": run["metadata"]["uid"], "generation": run["metadata"]["generation"], "spec": run["spec"]}
 
 
-def may_operator(programs: Programs, namespace: str, right: tuple[str, str, str, str]) -> bool:
-    """Whether the release's operator has a right: verb, group, resource, subresource."""
+def wait_until_ready(server: subprocess.Popen[bytes], store: ObjectStore) -> None:
+    """Until objects can be created, and not twice; while it starts, the bucket or the key may be unknown."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            check_conditional_writes(store)
+        except (NotFound, InvalidInput, Unavailable):
+            assert time.monotonic() < deadline
+            with suppress(subprocess.TimeoutExpired):
+                assert server.wait(0.2) is None, "the server ended"
+        else:
+            return
+
+
+def may(programs: Programs, user: str, namespace: str, right: tuple[str, str, str, str]) -> bool:
+    """Whether somebody has a right: verb, group, resource, subresource."""
     attributes = dict(zip(("verb", "group", "resource", "subresource"), right, strict=True))
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "spec": {
-            "user": f"system:serviceaccount:{namespace}:synthray-operator",
+            "user": user,
             "resourceAttributes": {"namespace": namespace, **attributes},
         },
     }

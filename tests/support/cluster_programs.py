@@ -40,15 +40,19 @@ class Programs:
         return str(caught.value.stderr)
 
     def _run(self, name: str, *arguments: str, given: str | None = None) -> str:
-        return subprocess.run(
-            [find_program(name), *arguments],
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
-            input=given,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        ).stdout
+        try:
+            return subprocess.run(
+                [find_program(name), *arguments],
+                env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+                input=given,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=120,
+            ).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
 
     @contextmanager
     def namespace(self) -> Iterator[str]:
