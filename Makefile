@@ -12,10 +12,15 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 BASE_IMAGE ?= python:3.11-slim-bookworm
 IMAGE_PREFIX ?= synthray
 IMAGE_TAG ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo dev)
-# More arguments for pytest, the demo and campaigns of faults, e.g. make test TESTS='tests/unit/data -k order'.
+# More arguments for pytest, the demo, campaigns of faults and tests on a cluster,
+# e.g. make test TESTS='tests/unit/data -k order'.
 TESTS ?= tests
 DEMO ?=
 CHAOS ?=
+CLUSTER ?=
+CLUSTER_TESTS ?= tests/cluster
+
+ENVIRONMENT := $(PYTHON_IN_VENV) -m tests.cluster.environment
 
 export PATH := $(CURDIR)/.cache/tools/bin:$(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -84,23 +89,34 @@ constraints: setup ## Pins every dependency anew in constraints.txt
 	@echo 'hatchling>=1.27' | tools/setup-environment.sh pip compile --quiet --upgrade --no-header --no-annotate \
 	    --python-version 3.11 --extra dev --output-file constraints.txt pyproject.toml -
 
+# docker or podman; else `environment`, the buildah of tests/cluster/environment, which also gives the images to
+# that environment's nodes. Its image names begin with localhost/.
+BUILDER ?= $(or $(shell command -v docker || command -v podman),environment)
 .PHONY: image
-image: ## The container images synthray/operator and synthray/worker (BASE_IMAGE=..., IMAGE_PREFIX=..., IMAGE_TAG=...)
-	@builder=$$(command -v docker || command -v podman || command -v buildah) || \
-	    { echo 'make image: needs docker, podman or buildah on PATH' >&2; exit 2; }; \
-	for target in operator worker; do \
-	    "$$builder" build --target "$$target" --build-arg BASE_IMAGE='$(BASE_IMAGE)' \
+image: setup ## The images synthray/operator, worker and storage (BUILDER=..., BASE_IMAGE=..., IMAGE_PREFIX=..., IMAGE_TAG=...)
+ifeq ($(BUILDER),environment)
+	@$(ENVIRONMENT) image --prefix '$(IMAGE_PREFIX)' --tag '$(IMAGE_TAG)' --revision "$$(git rev-parse HEAD)"
+else
+	@for target in operator worker storage; do \
+	    '$(BUILDER)' build --target "$$target" --build-arg BASE_IMAGE='$(BASE_IMAGE)' \
 	        --build-arg REVISION="$$(git rev-parse HEAD)" --tag "$(IMAGE_PREFIX)/$$target:$(IMAGE_TAG)" .; \
 	done
+endif
 
-# These names are reserved; the parts that they drive are not in the project yet, so the list leaves them out.
+# ---- a real Kubernetes cluster on this machine, without Docker; or tests on any other (CLUSTER='--kubeconfig ...')
+.PHONY: cluster-up cluster-down test-cluster
+cluster-up: setup ## A real Kubernetes of three nodes with KubeRay on this machine (root; the first time builds it)
+	@$(ENVIRONMENT) up
+
+cluster-down: setup ## Ends it; images and programs stay
+	@$(ENVIRONMENT) down
+
+test-cluster: setup ## Tests on a cluster (CLUSTER='--kubeconfig FILE --image REGISTRY/worker:TAG' for another one)
+	@$(PYTHON_IN_VENV) -m pytest $(CLUSTER_TESTS) --image 'localhost/$(IMAGE_PREFIX)/worker:$(IMAGE_TAG)' $(CLUSTER)
+
 .PHONY: chaos
 chaos: setup ## A campaign of faults against real runs (CHAOS='--hours 1 --seed 7 --through processes')
 	@$(PYTHON_IN_VENV) -m tests.chaos $(CHAOS)
-
-.PHONY: cluster-up cluster-down test-cluster
-cluster-up cluster-down test-cluster:
-	@echo 'make $@: not there yet. It comes with the operator; `make` lists what works today.' >&2; exit 2
 
 .PHONY: clean
 clean: ## Removes what was made, but the environment (.venv; delete it by hand)

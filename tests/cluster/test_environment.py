@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from synthray.errors import InvalidInput
 
 from .environment.addresses import NODE_NETWORK, choose_endpoints, plan_nodes
 from .environment.api_server import ApiServerAlone
+from .environment.commands import wait_until
 from .environment.daemons import Daemon, observe_start_time
 from .environment.places import Places, find_places, read_settings
 from .environment.programs import CONTROL_PLANE_PROGRAMS, build_programs
@@ -91,7 +91,7 @@ def places() -> Places:
 
 
 def kubectl(places: Places, kubeconfig: Path, *arguments: str) -> str:
-    command = [places.programs / "kubectl", f"--kubeconfig={kubeconfig}", *arguments]
+    command = [str(places.programs / "kubectl"), f"--kubeconfig={kubeconfig}", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -139,7 +139,9 @@ def test_an_api_server_dies_with_the_process_that_started_it(places: Places, tmp
         pids = [int(pid) for pid in wait_for_line(owner).split()]
         owner.kill()
     assert len(pids) == 2
-    deadline = time.monotonic() + 20
-    while any(observe_start_time(pid) is not None for pid in pids):
-        assert time.monotonic() < deadline
-        os.sched_yield()
+    wait_until(
+        "the end of the orphans",
+        lambda: all(observe_start_time(pid) is None for pid in pids),
+        seconds=20,
+        logs=tmp_path,
+    )

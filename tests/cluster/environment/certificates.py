@@ -70,8 +70,8 @@ class KeyRing:
         self._openssl("req", *_CURVE, "-keyout", pair.key, "-out", request, "-subj", subject)
         signer = self.find(authority)
         self._openssl(
-            "x509", "-req", "-in", request, "-CA", signer.certificate, "-CAkey", signer.key, "-CAcreateserial",
-            "-days", _VALID_DAYS, "-out", pair.certificate, "-extfile", "/dev/stdin",
+            "x509", "-req", "-in", request, "-CA", signer.certificate, "-CAkey", signer.key,
+            "-CAcreateserial", "-days", _VALID_DAYS, "-out", pair.certificate, "-extfile", "/dev/stdin",
             given=extensions,
         )  # fmt: skip
         return pair
@@ -96,9 +96,11 @@ class KeyRing:
             "contexts": [{"name": "synthray", "context": {"cluster": "synthray", "user": name}}],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(document, indent=1))
-        return path
+        # In one go: others may be reading it.
+        whole = path.with_suffix(".new")
+        whole.touch(mode=0o600)
+        whole.write_text(json.dumps(document, indent=1))
+        return whole.rename(path)
 
     @staticmethod
     def _openssl(*arguments: str | Path, given: str | None = None) -> None:

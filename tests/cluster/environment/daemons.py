@@ -60,6 +60,7 @@ class Daemon:
                 cwd="/",
                 preexec_fn=before,  # noqa: PLW1509 this process has no threads yet
             )
+        process.returncode = 0  # it is to outlive this object, which would otherwise warn of that
         self.adopt(process.pid)
         return process.pid
 

@@ -38,7 +38,8 @@ _PROGRAMS = {
     "kuberay-operator": ("kuberay", "github.com/ray-project/kuberay/ray-operator"),
     "pause": ("pause", "."),
 }
-CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+# Helm and kubectl are for the tests themselves.
+CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 ALL_PROGRAMS = tuple(_PROGRAMS)
 
 
@@ -67,7 +68,7 @@ def install_packages(say: Callable[[str], None]) -> None:
 
 def find_module(folder: str, module: str) -> Path:
     """The source of a Go module, for the manifests that come with it."""
-    command = ["go", "list", "-C", MODULES / folder, "-m", "-f", "{{.Dir}}", module]
+    command: list[str | Path] = ["go", "list", "-C", MODULES / folder, "-m", "-f", "{{.Dir}}", module]
     return Path(run_command(command).strip())
 
 
@@ -87,7 +88,16 @@ def _build_program(target: Path, folder: str, package: str) -> None:
 
 def _kubernetes_version_flags() -> str:
     """What Kubernetes' own build writes into its programs: without it they call themselves v0.0.0."""
-    command = ["go", "list", "-C", MODULES / _KUBERNETES, "-m", "-f", "{{.Version}}", "k8s.io/kubernetes"]
+    command: list[str | Path] = [
+        "go",
+        "list",
+        "-C",
+        MODULES / _KUBERNETES,
+        "-m",
+        "-f",
+        "{{.Version}}",
+        "k8s.io/kubernetes",
+    ]
     release = run_command(command).strip()
     major, minor = release.removeprefix("v").split(".")[:2]
     values = {
