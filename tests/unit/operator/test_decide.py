@@ -56,7 +56,7 @@ def test_fewer_workers_take_pods_that_wait_for_a_node_before_those_that_train() 
     assert cluster.clusters["chest-1"].named_for_deletion == (name,)
     del cluster.pods[name]
     cluster.settle()
-    assert cluster.clusters["chest-1"].named_for_deletion == ()
+    assert not cluster.clusters["chest-1"].named_for_deletion
 
 
 def test_a_worker_stuck_on_a_silent_node_is_replaced() -> None:

@@ -1,0 +1,150 @@
+"""The operator dies after each of its writes to a real API server, for every write of five life cycles."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_programs import Programs
+from live_operator import LiveOperator, MortalServer
+
+from synthray.api.crd import build_crds
+from synthray.api.yaml_documents import write_yaml
+from synthray.operator.cluster import connect
+from synthray.operator.cluster.watching import PODS, RAY_CLUSTERS, RUNS
+
+pytestmark = pytest.mark.timeout(900)
+
+Document = dict[str, Any]
+Step = Callable[[LiveOperator], None]
+
+RUN: Document = {
+    "apiVersion": "synthray.io/v1alpha1",
+    "kind": "TrainingRun",
+    "metadata": {"name": "chest"},
+    "spec": {
+        "dataset": {"uri": "s3://xray/data"},
+        "checkpoints": {"uri": "s3://xray/runs/chest"},
+        "optimization": {"epochs": 2},
+        "workers": {"replicas": 2},
+    },
+}
+# What the operator needs of KubeRay's kind: that the server keeps it.
+RAY_CLUSTER_CRD: Document = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "rayclusters.ray.io"},
+    "spec": {
+        "group": "ray.io",
+        "names": {"kind": "RayCluster", "listKind": "RayClusterList", "plural": "rayclusters"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {
+                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                },
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def programs(api_server_kubeconfig: Path) -> Programs:
+    programs = Programs(api_server_kubeconfig)
+    kinds = [*build_crds(), RAY_CLUSTER_CRD]
+    programs.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=write_yaml(kinds))
+    names = [f"crd/{kind['metadata']['name']}" for kind in kinds]
+    programs.kubectl("wait", "--for=condition=Established", *names)
+    return programs
+
+
+@pytest.fixture
+def namespace(programs: Programs) -> Iterator[str]:
+    with programs.namespace() as name:
+        yield name
+
+
+def _change(**spec: object) -> Step:
+    def act(operator: LiveOperator) -> None:
+        path = f"{RUNS.url(operator.namespace)}/chest"
+        operator.server.api_request("PATCH", path, {"spec": spec}, "application/merge-patch+json")
+
+    return act
+
+
+def _head_comes(operator: LiveOperator) -> None:
+    """KubeRay makes the head's pod of each cluster, and takes the pods of clusters that are gone."""
+    clusters = {
+        item["metadata"]["name"]: item for item in operator.list(RAY_CLUSTERS.url(operator.namespace))
+    }
+    pods = {item["metadata"]["name"] for item in operator.list(PODS.url(operator.namespace))}
+    for name in pods - {f"{cluster}-head" for cluster in clusters}:
+        path = f"{PODS.url(operator.namespace)}/{name}"
+        operator.server.api_request("DELETE", path, {"gracePeriodSeconds": 0})
+    for name, cluster in clusters.items():
+        if f"{name}-head" in pods:
+            continue
+        template = cluster["spec"]["headGroupSpec"]["template"]
+        metadata = {**template["metadata"], "name": f"{name}-head"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        operator.server.api_request("POST", PODS.url(operator.namespace), pod)
+
+
+def _say(state: str, **figures: object) -> Step:
+    return lambda operator: operator.say(state, **figures)
+
+
+_TRAIN: tuple[Step, ...] = (_head_comes, _say("WaitingForWorkers"), _say("Running", attempt=1))
+_END: tuple[Step, ...] = (_say("Complete"), _head_comes)
+LIVES: dict[str, tuple[Step, ...]] = {
+    "create": (*_TRAIN, *_END),
+    "scale": (*_TRAIN, _change(workers={"replicas": 4}), _change(workers={"replicas": 1}), *_END),
+    "suspend": (*_TRAIN, _change(suspend=True), _head_comes, _change(suspend=False), *_TRAIN, *_END),
+    "fail": (*_TRAIN, _say("Failed", reason="NonFiniteLoss"), _head_comes),
+    "delete": (*_TRAIN, _say("Complete"), _head_comes, _change(ttlSecondsAfterFinished=0)),
+}
+
+
+def _live(server: MortalServer, namespace: str, life: str, dies_after: int | None) -> object:
+    """A whole life; the end of it as the API server holds it."""
+    server.writes, server.dies_after = 0, dies_after
+    operator = LiveOperator(server, namespace)
+    server.api_request("POST", RUNS.url(namespace), RUN)
+    for step in (lambda _: None, *LIVES[life]):
+        step(operator)
+        operator.settle()
+    return _describe_end(operator)
+
+
+def _describe_end(operator: LiveOperator) -> object:
+    runs = [
+        (
+            run["status"]["state"],
+            run["status"]["attempt"],
+            run["status"]["recovery"]["failures"],
+            [(item["type"], item["status"], item["reason"]) for item in run["status"]["conditions"]],
+        )
+        for run in operator.list(RUNS.url(operator.namespace))
+    ]
+    clusters = [item["metadata"]["name"] for item in operator.list(RAY_CLUSTERS.url(operator.namespace))]
+    return json.dumps([runs, clusters])
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_the_operator_may_die_after_any_write_of_a_life(
+    programs: Programs, api_server_kubeconfig: Path, life: str
+) -> None:
+    server = MortalServer(connect(str(api_server_kubeconfig)))
+    with programs.namespace() as namespace:
+        whole = _live(server, namespace, life, None)
+    writes = server.writes
+    assert writes >= 5
+    for dies_after in range(1, writes + 1):
+        with programs.namespace() as namespace:
+            assert _live(server, namespace, life, dies_after) == whole, f"died after write {dies_after}"
