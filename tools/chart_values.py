@@ -167,8 +167,8 @@ class DemoStorage(ApiModel):
 
     enabled: bool = Field(default=False, description="Whether it is made, with the Secret of its key.")
     image: Image = Field(
-        default=Image(registry="docker.io", repository="chrislusf/seaweedfs", tag="4.40"),
-        description="An image with SeaweedFS's program weed on its PATH.",
+        default=Image(repository="synthray/storage"),
+        description="The project's image storage, or any with SeaweedFS's program weed on its PATH.",
     )
     bucket: str = Field(
         default="xray", max_length=63, pattern="^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", description="Its bucket."

@@ -23,6 +23,9 @@ from synthray.storage.opening import check_conditional_writes
 from synthray.storage.ports import choose_free_ports
 from synthray.storage.seaweed import INTERNAL_PORTS, find_seaweed
 
+from .environment.places import find_places
+from .environment.programs import build_programs
+
 Document = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "synthray"
@@ -37,6 +40,7 @@ ADOPT = ("--take-ownership", "--force-conflicts")
 
 @pytest.fixture(scope="module")
 def programs(api_server_kubeconfig: Path) -> Programs:
+    build_programs(find_places(), ("helm",), print)
     return Programs(api_server_kubeconfig)
 
 
@@ -108,7 +112,7 @@ def test_images_come_from_one_registry_and_by_digest(programs: Programs) -> None
     assert pod["containers"][0]["image"] == "registry.example/synthray/operator:9.9.9"
     assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "operators"}]
     storage = of_kind(documents, "Deployment", "synthray-storage")["spec"]["template"]["spec"]
-    assert storage["containers"][0]["image"] == "registry.example/chrislusf/seaweedfs:4.40"
+    assert storage["containers"][0]["image"] == "registry.example/synthray/storage:0.1.0"
 
 
 def test_the_operator_reads_every_setting(programs: Programs, tmp_path: Path) -> None:

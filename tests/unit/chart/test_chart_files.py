@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 import synthray
 from synthray.api.crd import build_crds
-from synthray.operator.configuration import OperatorConfiguration
+from synthray.api.loading import build_training_run
+from synthray.api.names import HEAD_ROLE, METRICS_PORT, ROLE_LABEL
+from synthray.cli.entry import app
+from synthray.operator.configuration import NetworkPolicies, OperatorConfiguration
+from synthray.operator.kuberay import build_network_policy
 from synthray.operator.process import load_configuration
 
 ROOT = Path(__file__).parents[3]
@@ -148,6 +153,33 @@ def test_the_operators_pod_is_restricted_and_unhurried(installed: list[Document]
         "capabilities": {"drop": ["ALL"]},
     }
     assert "cpu" not in container["resources"]["limits"]
+
+
+def test_the_operator_is_started_with_options_that_it_has(installed: list[Document]) -> None:
+    (deployment,) = of_kind(installed, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    program, name = container["command"]
+    assert program == "synthray"
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    parameters = command.commands[name].make_context(name, list(container["args"])).params
+    (lease,) = of_kind(installed, "Lease")
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "config"]
+    assert parameters["lease_name"] == lease["metadata"]["name"]
+    assert parameters["config"] == Path(mount["mountPath"]) / "operator.yaml"
+    assert [parameters["port"]] == [port["containerPort"] for port in container["ports"]]
+
+
+def test_policies_of_the_chart_and_of_runs_speak_of_the_same_pods(installed: list[Document]) -> None:
+    (policy,) = of_kind(installed, "NetworkPolicy")
+    progress = policy["spec"]["egress"][-1]
+    assert progress["to"][0]["podSelector"] == {"matchLabels": {ROLE_LABEL: HEAD_ROLE}}
+    assert progress["ports"] == [{"protocol": "TCP", "port": METRICS_PORT}]
+    run = build_training_run(yaml.safe_load((ROOT / "manifests/examples/demo-64.yaml").read_text()))
+    (deployment,) = of_kind(installed, "Deployment")
+    label = deployment["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+    runs_policy = json.dumps(build_network_policy(run, NetworkPolicies()))
+    assert f'"app.kubernetes.io/name": "{label}"' in runs_policy
 
 
 def test_the_namespace_admits_restricted_pods_alone(installed: list[Document]) -> None:
