@@ -20,7 +20,7 @@ from synthray.operator.during_attempt import decide_during_attempt, settle_attem
 from synthray.operator.endings import AttemptEnd
 from synthray.operator.observation import Observation
 from synthray.operator.reasons import Consequence
-from synthray.operator.status import build_status
+from synthray.operator.status import build_status, count_workers
 
 _LOOK_AGAIN_SECONDS: Final = 5.0
 
@@ -74,7 +74,14 @@ def _keep_finished(observation: Observation) -> Decision:
     ends = tuple(
         EndAttempt(cluster.name, cluster.uid) for cluster in observation.clusters if not cluster.deleting
     )
-    observed = status.model_copy(update={"observed_generation": run.metadata.generation})
+    observed = status.model_copy(
+        update={
+            "observed_generation": run.metadata.generation,
+            "workers": count_workers(observation, status),
+            "images_per_second": None,
+            "eta": "",
+        }
+    )
     time_to_live = run.spec.ttl_seconds_after_finished
     if time_to_live is None or status.finished is None:
         return Decision(observed, ends)

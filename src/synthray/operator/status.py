@@ -31,7 +31,7 @@ def build_status(
         "conditions": build_conditions(answers, base.conditions, run.metadata.generation, observation.now),
         "observed_generation": run.metadata.generation,
         "state": state,
-        "workers": _count_workers(observation, base),
+        "workers": count_workers(observation, base),
         "epochs": run.spec.optimization.epochs,
         "below_minimum_since": None,
     }
@@ -71,7 +71,8 @@ def seconds_between_figures(num_runs: int, uid: str) -> float:
     return max(_LEAST_SECONDS_BETWEEN_WRITES, num_runs / _WRITES_PER_SECOND) * (0.9 + 0.2 * share)
 
 
-def _count_workers(observation: Observation, base: TrainingRunStatus) -> WorkersStatus:
+def count_workers(observation: Observation, base: TrainingRunStatus) -> WorkersStatus:
+    """Workers wanted, possible, present and at work."""
     word = observation.current_word
     ready = sum(pod.ready for pod in observation.workers)
     return WorkersStatus(

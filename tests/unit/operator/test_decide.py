@@ -449,3 +449,17 @@ def test_a_driver_that_has_not_read_the_state_yet_leaves_the_figures_of_the_last
     cluster.say("Preflight", images_total=0)
     cluster.settle()
     assert (cluster.status.epoch, cluster.status.progress) == (3, "41%")
+
+
+def test_a_finished_run_shows_no_workers_and_no_speed() -> None:
+    cluster = SimulatedCluster()
+    cluster.train()
+    cluster.say("Running", attempt=1, images_per_second=30.0, eta_seconds=5.0)
+    cluster.settle()
+    assert cluster.status.workers.ready == 2
+    cluster.say("Complete", images_per_second=30.0)
+    cluster.settle()
+    cluster.run_kuberay()
+    cluster.settle()
+    assert (cluster.status.workers.ready, cluster.status.workers.replicas) == (0, 0)
+    assert (cluster.status.images_per_second, cluster.status.eta) == (None, "")
