@@ -144,7 +144,7 @@ def test_an_explicit_null_counts_as_left_out(kubectl: Callable[..., str]) -> Non
             "dataset.uri",
             "s3://xray/runs/small/data/",
             (
-                "spec.checkpoints.uri=s3://xray/runs/small and spec.dataset.uri=s3://xray/runs/small/data/ "
+                "spec.checkpoints.uri=s3://xray/runs/small and spec.dataset.uri=s3://xray/runs/small/data "
                 "lie one in the other; use a prefix for each"
             ),
         ),
