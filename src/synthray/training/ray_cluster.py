@@ -13,11 +13,13 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import ray
+from ray.core.generated import gcs_pb2
+from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from synthray.errors import InvalidInput, Reason, Unavailable
 from synthray.training.board import RunBoard
-from synthray.training.places import Places
+from synthray.training.places import HALF_A_PLACE, Places
 from synthray.training.ray_environment import RAY_ENVIRONMENT
 from synthray.training.ray_worker import RayBoard, RayCrew, RayLayout, RayPost
 from synthray.training.standby_client import StandbyClient
@@ -27,8 +29,6 @@ _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _OBSERVE_SECONDS = 1.0
 _KNOCK_SECONDS = 10.0
 _KNOCK_AGAIN_SECONDS = 0.5
-# Half of a place: the crew that is to relieve another comes up beside it, on the same nodes.
-_HALF_A_PLACE = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def attached_ray_platform(
     with _talk_to_a_file(logs):
         try:
             _join_ray(address, time.monotonic() + patience_seconds)
-            layout = RayLayout({kind: _HALF_A_PLACE}, "STRICT_SPREAD")
+            layout = RayLayout({kind: HALF_A_PLACE}, "STRICT_SPREAD")
             platform = ClusterRayPlatform(directory, logs, layout, kind)
             try:
                 yield platform
@@ -144,6 +144,7 @@ class RayPlatform:
         self._logs = logs
         self._layout = layout
         self._crews: list[RayCrew] = []
+        self._observed_at = -_OBSERVE_SECONDS
 
     def open_crew(self, number: int, size: int) -> RayCrew:
         """One `fit()`."""
@@ -159,6 +160,8 @@ class RayPlatform:
 
     def places(self) -> int | None:
         """As many as wanted."""
+        if self._is_look_due():
+            _remove_orphans()
         return None
 
     def leaving_seconds(self, places: Set[str]) -> float | None:  # noqa: ARG002 there is one place
@@ -173,26 +176,35 @@ class RayPlatform:
         """The folder of the workers' logs."""
         return str(self._logs)
 
+    def _is_look_due(self) -> bool:
+        """Whether it is time to ask Ray how things stand; once a second."""
+        due = time.monotonic() - self._observed_at >= _OBSERVE_SECONDS
+        if due:
+            self._observed_at = time.monotonic()
+        return due
+
 
 class ClusterRayPlatform(RayPlatform):
-    """A place is a node that lives, is not drained, and has a whole `kind` that is free or ours already."""
+    """A place is a node that lives, is not drained, and has room for a crew that is free or ours already."""
 
     def __init__(self, directory: Path, logs: Path, layout: RayLayout, kind: str) -> None:
         super().__init__(directory, logs, layout)
         self._kind = kind
-        self._observed_at = -_OBSERVE_SECONDS
         self._rooms = Places()
         self._places: frozenset[str] = frozenset()
         self._draining: dict[str, int] = {}
 
     def places(self) -> int | None:
         """Nodes for workers, observed once a second."""
-        self._observe()
+        if self._is_look_due():
+            self._observe()
         return len(self._places - self._draining.keys())
 
     def leaving_seconds(self, places: Set[str]) -> float | None:
-        """Seconds until the first of these nodes is gone, by its drain's deadline; some drains have none."""
-        self._observe()
+        """Seconds until the first of these nodes is gone, by its drain's deadline; some drains have none.
+
+        As of the last look at the places, so that both tell of the same moment.
+        """
         deadlines = [self._draining[place] / 1000 or math.inf for place in places & self._draining.keys()]
         return min(deadlines) - time.time() if deadlines else None
 
@@ -201,12 +213,9 @@ class ClusterRayPlatform(RayPlatform):
         return True
 
     def _observe(self) -> None:
-        if time.monotonic() - self._observed_at < _OBSERVE_SECONDS:
-            return
-        self._observed_at = time.monotonic()
+        _remove_orphans()
         # Ray has no public call for this; Ray Train's own watcher asks in the same way.
         self._draining = ray._private.state.state.get_draining_nodes()
-        free = ray._private.state.available_resources_per_node()
         free, ours = ray._private.state.available_resources_per_node(), self._observe_reservations()
         living = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         self._places = self._rooms.observe(
@@ -219,8 +228,22 @@ class ClusterRayPlatform(RayPlatform):
         job = ray.get_runtime_context().get_job_id()
         held: dict[str, float] = {}
         for group in ray.util.placement_group_table().values():
-            if not group["placement_group_id"].endswith(job) or group["state"] != "CREATED":
+            if not group["placement_group_id"].endswith(job) or group["state"] == "REMOVED":
                 continue
             for bundle, node in group["bundles_to_node_id"].items():
                 held[node] = held.get(node, 0.0) + group["bundles"][bundle].get(self._kind, 0.0)
         return held
+
+
+def _remove_orphans() -> None:
+    """Give back what a crew reserved whose controller is dead: Ray keeps it until the whole job ends.
+
+    A crew that found no room and was dismissed would take the room as soon as there is some, and keep it.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    for data in ray._private.state.state._connect_and_get_accessor().get_placement_group_table():
+        group = gcs_pb2.PlacementGroupTableData.FromString(data)
+        is_removed = group.state == gcs_pb2.PlacementGroupTableData.REMOVED
+        if group.creator_job_id.hex() == job and group.creator_actor_dead and not is_removed:
+            _log.info("a dismissed crew's reservation is given back")
+            ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))

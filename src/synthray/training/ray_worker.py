@@ -18,6 +18,7 @@ import ray.train
 import ray.train.collective
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -85,6 +86,18 @@ class Introduction(ControllerCallback):  # type: ignore[misc]  # Ray publishes n
         self._board.introduce(self._crew, ray.get_runtime_context().current_actor)
 
 
+class CrewTrainer(DataParallelTrainer):  # type: ignore[misc]  # Ray publishes no types
+    """Without Ray Train's own cleaner of reservations, which asks whatever Ray answers on this machine.
+
+    Where another Ray had started, it took a living controller for dead and killed the crew. The platform
+    gives back what a dead controller reserved, by the word of the run's own Ray.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
+
+
 @dataclass(frozen=True)
 class RayPost:
     """What every worker of a `fit()` gets to know."""
@@ -129,7 +142,7 @@ class RayCrew:
         self.size = size
         self._post = post
         self._closing: threading.Thread | None = None
-        self._trainer = DataParallelTrainer(
+        self._trainer = CrewTrainer(
             supervise,
             train_loop_config={"post": post},
             scaling_config=ScalingConfig(

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,3 +94,30 @@ def test_nodes_arrive_and_leave_with_notice_and_no_step_is_redone(
     assert redone == 0
     train(alone, EPOCHS, stop_after_steps=moved.checkpoints().list_states()[-1].step)
     assert moved.digests() == alone.digests()
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own, in this process
+def test_a_crew_that_found_no_room_leaves_no_reservation_behind(cluster: Cluster, tmp_path: Path) -> None:
+    """It would take the room of the next node that comes, and keep it from every later crew."""
+    import ray  # noqa: PLC0415 slow
+
+    from synthray.training.ray_cluster import attached_ray_platform  # noqa: PLC0415 slow
+
+    def states() -> set[str]:
+        return {group["state"] for group in ray.util.placement_group_table().values()}
+
+    def wait_until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, states()
+            time.sleep(0.1)
+
+    cluster.add_node()
+    with attached_ray_platform(
+        tmp_path, tmp_path / "logs", address=cluster.address, use_gpu=False
+    ) as platform:
+        crew = platform.open_crew(1, 2)
+        wait_until(lambda: "PENDING" in states())
+        crew.close()
+        crew.wait_closed()
+        wait_until(lambda: platform.places() == 1 and states() == {"REMOVED"})
