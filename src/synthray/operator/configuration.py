@@ -95,7 +95,9 @@ class Proxy(ApiModel):
 
     http: str = Field(default="", max_length=512, description="HTTP_PROXY.")
     https: str = Field(default="", max_length=512, description="HTTPS_PROXY.")
-    no: str = Field(default="", max_length=2048, description="NO_PROXY, beside the cluster's own names.")
+    exceptions: str = Field(
+        default="", max_length=2048, description="NO_PROXY, beside the cluster's own names."
+    )
 
 
 _VariableName = Annotated[str, Field(max_length=128, pattern=r"^[A-Z_][A-Z0-9_]*$")]

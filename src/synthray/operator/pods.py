@@ -279,6 +279,6 @@ def _proxy_environment(proxy: Proxy, cluster_domain: str) -> list[Manifest]:
     values = {
         "HTTP_PROXY": proxy.http,
         "HTTPS_PROXY": proxy.https,
-        "NO_PROXY": f"{inside},{proxy.no}" if proxy.no else inside,
+        "NO_PROXY": f"{inside},{proxy.exceptions}" if proxy.exceptions else inside,
     }
     return [{"name": name, "value": value} for name, value in values.items() if value]
