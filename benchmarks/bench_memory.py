@@ -47,8 +47,16 @@ class MemoryControl:
         """Never."""
         return False
 
+    def stop_is_patient(self) -> bool:
+        """Nothing here waits for storage."""
+        return False
+
     def save_requested(self) -> bool:
         """Never."""
+        return False
+
+    def stop_is_patient(self) -> bool:
+        """Nothing here waits for storage."""
         return False
 
     def report(self, report: SegmentReport) -> None:

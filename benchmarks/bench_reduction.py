@@ -164,6 +164,10 @@ class LossCurve:
         """After the last step."""
         return len(self.losses) >= self._num_steps
 
+    def stop_is_patient(self) -> bool:
+        """Nothing here waits for storage."""
+        return False
+
     def save_requested(self) -> bool:
         """Never."""
         return False
