@@ -55,10 +55,6 @@ class MemoryControl:
         """Never."""
         return False
 
-    def stop_is_patient(self) -> bool:
-        """Nothing here waits for storage."""
-        return False
-
     def report(self, report: SegmentReport) -> None:
         """The first report of an epoch is sent when the one before it has ended."""
         if report.figures is not None:
