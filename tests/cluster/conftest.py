@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cluster_programs import Programs
+from cluster_storage import ClusterStorage, reach_storage
 
-from .environment.additions import install_kuberay
+from .environment.additions import install_kuberay, render_storage
 from .environment.api_server import ApiServerAlone
 from .environment.cluster import Cluster
 from .environment.image_store import has_image
@@ -128,3 +130,19 @@ def own_cluster(_cluster: Cluster | None) -> Cluster:
 @pytest.fixture(scope="session")
 def images(pytestconfig: pytest.Config) -> ProjectImages:
     return ProjectImages(str(pytestconfig.getoption("--image")))
+
+
+@pytest.fixture(scope="session")
+def cluster_storage(
+    _cluster: Cluster | None,
+    cluster_kubeconfig: Path,
+    images: ProjectImages,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ClusterStorage]:
+    """S3 in the cluster, as its pods reach it."""
+    if _cluster is not None:
+        _cluster.load(images.storage)
+    manifest = render_storage(images.storage)
+    folder = tmp_path_factory.mktemp("storage")
+    with reach_storage(Programs(cluster_kubeconfig), manifest, folder) as storage:
+        yield storage

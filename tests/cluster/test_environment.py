@@ -14,6 +14,9 @@ from .environment.addresses import NODE_NETWORK, choose_endpoints, plan_nodes
 from .environment.api_server import ApiServerAlone
 from .environment.commands import wait_until
 from .environment.daemons import Daemon, observe_start_time
+from .environment.image_loading import parse_upper_folder
+from .environment.image_store import chain_digests
+from .environment.images import name_project_image
 from .environment.places import Places, find_places, read_settings
 from .environment.programs import CONTROL_PLANE_PROGRAMS, build_programs
 
@@ -66,6 +69,28 @@ class TestPlaces:
     def test_a_setting_that_is_no_number_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="SYNTHRAY_NODE_GRACE=soon is no whole number above 0"):
             read_settings({"SYNTHRAY_NODE_GRACE": "soon"})
+
+
+class TestImages:
+    def test_a_layer_is_known_by_all_that_lies_below_it(self) -> None:
+        one, other = chain_digests(["sha256:a", "sha256:b"]), chain_digests(["sha256:c", "sha256:b"])
+        assert one[0] == "sha256:a"
+        assert one[1] != other[1]
+
+    @pytest.mark.parametrize(
+        "mount",
+        [
+            "mount -t overlay overlay /mnt -o index=off,workdir=/w,upperdir=/var/lib/fs,lowerdir=/a:/b",
+            "mount -t bind /var/lib/fs /mnt -o rw,rbind",
+        ],
+    )
+    def test_a_snapshot_is_filled_where_its_mount_would_write(self, mount: str) -> None:
+        assert parse_upper_folder(mount) == Path("/var/lib/fs")
+
+    def test_a_tag_that_nodes_would_pull_is_refused(self) -> None:
+        assert name_project_image("synthray", "worker", "dev") == "localhost/synthray/worker:dev"
+        with pytest.raises(InvalidInput, match="the tag latest makes every node ask a registry"):
+            name_project_image("synthray", "worker", "latest")
 
 
 class TestDaemons:
