@@ -89,9 +89,10 @@ constraints: setup ## Pins every dependency anew in constraints.txt
 	@echo 'hatchling>=1.27' | tools/setup-environment.sh pip compile --quiet --upgrade --no-header --no-annotate \
 	    --python-version 3.11 --extra dev --output-file constraints.txt pyproject.toml -
 
-# docker or podman; else `environment`, the buildah of tests/cluster/environment, which also gives the images to
+# docker or podman where one answers; else `environment`, the buildah of tests/cluster/environment, which also gives the images to
 # that environment's nodes. Its image names begin with localhost/.
-BUILDER ?= $(or $(shell command -v docker || command -v podman),environment)
+BUILDER ?= $(shell for builder in docker podman; do \
+    $$builder info >/dev/null 2>&1 && echo $$builder && exit; done; echo environment)
 .PHONY: image
 image: setup ## The images synthray/operator, worker and storage (BUILDER=..., BASE_IMAGE=..., IMAGE_PREFIX=..., IMAGE_TAG=...)
 ifeq ($(BUILDER),environment)
