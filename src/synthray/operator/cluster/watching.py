@@ -77,6 +77,8 @@ def follow(server: ApiServer, follower: Follower, observe: Observe, stopping: th
             version = ""
         except Missing:
             # The kind itself is not there: its CRD is not installed, or was removed.
+            if not follower.is_absent:
+                _log.warning("the cluster has no %s (%s)", follower.kind.name, follower.kind.path)
             _forget(observe, known)
             version, follower.is_absent = "", True
             follower.synced.set()
