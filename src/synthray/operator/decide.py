@@ -51,10 +51,11 @@ def _is_paused(observation: Observation) -> bool:
 
 
 def _heed_retry(observation: Observation) -> TrainingRunStatus:
-    """The status, and with a new value of the retry annotation one that has nothing to wait for."""
+    """The status; with nothing to wait for where somebody wants another try, or has changed the run."""
     status = observation.status
     wanted = observation.run.metadata.annotations.get(RETRY_ANNOTATION, "")[:256]
-    if wanted == status.retried:
+    was_changed = not status.ray_cluster and status.spec_digest != digest_spec(observation.run.spec)
+    if wanted == status.retried and not was_changed:
         return status
     recovery = status.recovery.model_copy(update={"failures": 0, "not_before": None})
     return status.model_copy(update={"retried": wanted, "recovery": recovery})

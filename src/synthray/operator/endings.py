@@ -55,11 +55,12 @@ def _end_by_word(progress: DriverProgress) -> AttemptEnd | None:
     if progress.state == "Complete":
         return AttemptEnd("Complete", "", Consequence.TERMINAL, is_complete=True)
     if progress.state == "Blocked":
-        return AttemptEnd(progress.reason, progress.message, Consequence.BLOCKED)
+        return AttemptEnd(progress.reason or "Blocked", progress.message, Consequence.BLOCKED)
     if progress.state == "Fenced":
         return AttemptEnd(Reason.FENCED, progress.message, Consequence.TERMINAL)
     if progress.state == "Failed":
-        return AttemptEnd(progress.reason, progress.message, find_consequence(progress.reason))
+        reason = progress.reason or "Failed"
+        return AttemptEnd(reason, progress.message, find_consequence(reason))
     return None
 
 

@@ -114,8 +114,11 @@ class Observation:
         return replace(self, troubles=troubles)
 
     def is_stuck(self, pod: PodView) -> bool:
-        """Whether a pod should be gone by now and is not."""
-        return pod.gone_by is not None and self.now > pod.gone_by + _STUCK_AFTER
+        """Whether a pod that is being deleted stands on a node that does not answer."""
+        if pod.gone_by is None:
+            return False
+        node = self.node_of(pod)
+        return self.now > pod.gone_by + _STUCK_AFTER or (node is not None and not node.ready)
 
     def node_of(self, pod: PodView) -> NodeView | None:
         """The node that a pod runs on, if it is known."""

@@ -1,6 +1,7 @@
 """What the operator does about a run, as a table of stories."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from simulated_cluster import SimulatedCluster, build_document, build_node
@@ -463,3 +464,32 @@ def test_a_finished_run_shows_no_workers_and_no_speed() -> None:
     cluster.settle()
     assert (cluster.status.workers.ready, cluster.status.workers.replicas) == (0, 0)
     assert (cluster.status.images_per_second, cluster.status.eta) == (None, "")
+
+
+def test_a_blocked_run_that_somebody_mends_is_tried_again_at_once() -> None:
+    cluster = SimulatedCluster()
+    cluster.settle()
+    cluster.run_kuberay()
+    cluster.say("Blocked", reason="InvalidInput", message="an unknown card")
+    cluster.settle()
+    cluster.run_kuberay()
+    cluster.settle()
+    assert cluster.attempts_made == ["chest-1"]
+    cluster.change(optimization={"epochs": 3, "precision": "fp32"})
+    cluster.settle()
+    assert cluster.attempts_made == ["chest-1", "chest-2"]
+
+
+def test_pods_on_a_silent_node_are_given_up_as_soon_as_they_are_deleted() -> None:
+    cluster = SimulatedCluster()
+    cluster.train()
+    word = cluster.word
+    cluster.nodes = (build_node(ready=False),)
+    cluster.pass_seconds(31)
+    cluster.word = word
+    cluster.settle()
+    for name, pod in cluster.pods.items():
+        cluster.pods[name] = replace(pod, gone_by=cluster.now + timedelta(seconds=90))
+    cluster.pass_seconds(11)
+    cluster.settle()
+    assert cluster.attempts_made == ["chest-1", "chest-2"]
