@@ -24,7 +24,7 @@ from synthray.operator.cluster import ApiServer, Cluster, connect, follow, hold_
 from synthray.operator.cluster.watching import GONE, NODES, PODS, RAY_CLUSTERS, RUNS, Follower
 from synthray.operator.configuration import OperatorConfiguration
 from synthray.operator.controller import Controller
-from synthray.operator.health import Health, serve_health
+from synthray.operator.health import Health, build_health_server
 from synthray.operator.metrics import OperatorMetrics
 from synthray.operator.progress_reader import ProgressReader
 from synthray.operator.store import Store
@@ -71,7 +71,7 @@ def run_operator(options: OperatorOptions) -> int:
         signal.signal(number, lambda *_: stopping.set())
     operator = Operator(server, configuration, stopping)
     health = Health(is_alive=operator.is_alive, is_ready=operator.is_ready)
-    with serve_health(options.host, options.port, operator.metrics.registry, health):
+    with build_health_server(options.host, options.port, operator.metrics.registry, health):
         if not options.lease_name:
             operator.lead()
             stopping.wait()

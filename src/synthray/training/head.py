@@ -19,7 +19,7 @@ from synthray import __version__
 from synthray.api.v1alpha1 import TrainingRun
 from synthray.checkpoints.manifest import Manifest
 from synthray.errors import InvalidInput, Reason, RunFailed, SynthrayError, Unavailable
-from synthray.telemetry.exporter import Exporter
+from synthray.telemetry.exporter import build_exporter
 from synthray.telemetry.report import RunSnapshot
 from synthray.training.crew import Platform
 from synthray.training.decisions import Verdict
@@ -88,7 +88,7 @@ def run_head(run: TrainingRun, options: HeadOptions, environ: Mapping[str, str])
     """Be the head of one attempt until SIGTERM, or until trouble that passes; returns the exit code."""
     watch, stopping = RunWatch(_blank_snapshot(run)), threading.Event()
     with (
-        Exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port),
+        build_exporter(watch.snapshot, host=options.metrics_host, port=options.metrics_port),
         _ended_by_signals(),
         RayHead(options.ray_command, environ, _die_with_ray) as ray_head,
     ):
@@ -120,7 +120,7 @@ def block_head(name: str, failure: SynthrayError, options: HeadOptions) -> int:
     _log.error("%s: %s", failure.reason, failure.message)
     leave_last_words(f"{failure.reason}: {failure.message}")
     with (
-        Exporter(lambda: snapshot, host=options.metrics_host, port=options.metrics_port),
+        build_exporter(lambda: snapshot, host=options.metrics_host, port=options.metrics_port),
         _ended_by_signals(),
     ):
         _wait_for_signal()

@@ -12,7 +12,7 @@ from pathlib import Path
 from synthray import __version__
 from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.names import state_directory
-from synthray.telemetry.exporter import Exporter
+from synthray.telemetry.exporter import build_exporter
 from synthray.telemetry.report import LastCheckpoint, RunSnapshot
 from synthray.training.decisions import Verdict
 from synthray.training.driver import Driver, DriverOptions, RunEnd, WantedWorkers
@@ -41,7 +41,7 @@ def drive(
     resume_point = observe_resume_point(preflight, frozenset())
     watch = RunWatch(build_first_snapshot(settings, preflight, options, resume_point))
     wanted = WantedWorkers(options.num_workers, preflight.plan.num_micro_batches)
-    with Exporter(watch.snapshot, host=metrics_host, port=metrics_port, scale=wanted):
+    with build_exporter(watch.snapshot, host=metrics_host, port=metrics_port, scale=wanted):
         if is_complete(settings, preflight, resume_point):
             _log.info("%s is complete already; raise spec.optimization.epochs to train on", settings.run)
             return finish_complete(watch, options)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from synthray.errors import InvalidInput
-from synthray.telemetry.exporter import Exporter
+from synthray.telemetry.exporter import build_exporter
 from synthray.telemetry.report import RunSnapshot, SegmentTotals, StepFigures
 
 SNAPSHOT = RunSnapshot(
@@ -27,7 +27,7 @@ SNAPSHOT = RunSnapshot(
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with Exporter(lambda: SNAPSHOT, host="127.0.0.1", port=0) as exporter:
+    with build_exporter(lambda: SNAPSHOT, host="127.0.0.1", port=0) as exporter:
         yield exporter.address
 
 
@@ -68,7 +68,7 @@ def test_healthz_answers_and_other_paths_say_what_there_is(address: str) -> None
 def test_a_taken_port_is_named_with_the_remedy(address: str) -> None:
     port = int(address.rsplit(":", 1)[1])
     with pytest.raises(InvalidInput) as refused:
-        Exporter(lambda: SNAPSHOT, host="127.0.0.1", port=port)
+        build_exporter(lambda: SNAPSHOT, host="127.0.0.1", port=port)
     assert refused.value.message == (
         f"port {port} is in use on 127.0.0.1; stop what uses it or choose another with --metrics-port"
     )
