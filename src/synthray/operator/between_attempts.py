@@ -7,7 +7,6 @@ from synthray.errors import Reason
 from synthray.operator.actions import Decision, StartAttempt
 from synthray.operator.conditions import NO, Answer, Answers
 from synthray.operator.configuration import OperatorConfiguration
-from synthray.operator.digest import digest_spec
 from synthray.operator.kuberay import build_network_policy, build_ray_cluster
 from synthray.operator.observation import Observation
 from synthray.operator.reasons import Consequence, find_consequence
@@ -83,7 +82,7 @@ def _announce(observation: Observation, base: TrainingRunStatus) -> TrainingRunS
         update={
             "attempt": attempt,
             "ray_cluster": ray_cluster_name(run.metadata.name, attempt),
-            "spec_digest": digest_spec(run.spec),
+            "spec_digest": observation.spec_digest,
             "image": _keep_pin(base.image, run.spec.image),
             "recovery": base.recovery.model_copy(update={"not_before": None}),
             "finished": None,

@@ -7,6 +7,7 @@ done, and the run is looked at again.
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any, Final
 from synthray.api.loading import build_training_run
 from synthray.api.v1alpha1 import TrainingRunStatus
 from synthray.errors import InvalidInput, Unavailable
-from synthray.operator.actions import Action, Decision, DeleteRun, EndAttempt, SetReplicas, StartAttempt, Tell
+from synthray.operator.actions import Action, DeleteRun, EndAttempt, SetReplicas, StartAttempt, Tell
 from synthray.operator.cluster import Cluster, Conflict, Missing, Refused
 from synthray.operator.configuration import OperatorConfiguration
 from synthray.operator.decide import decide
@@ -72,7 +73,7 @@ class Controller:
         self._metrics = metrics
         self._is_kuberay_installed = is_kuberay_installed
         self._knows_nodes = knows_nodes
-        self._memory: dict[RunKey, _Memory] = {}
+        self._memory: defaultdict[RunKey, _Memory] = defaultdict(_Memory)
 
     def work(self, stopping: threading.Event) -> None:
         """Take runs from the queue until stopped."""
@@ -87,7 +88,7 @@ class Controller:
                 self._queue.done(key)
 
     def _attend(self, key: RunKey) -> None:
-        memory = self._memory.setdefault(key, _Memory())
+        memory = self._memory[key]
         with self._metrics.reconciling() as outcome:
             try:
                 again_seconds = self.reconcile(key)
@@ -131,7 +132,8 @@ class Controller:
         if decision.status is not None:
             wait_seconds = self._write(key, document, observation.status, decision.status)
             again_seconds = min(again_seconds, wait_seconds or again_seconds)
-        self._act(key, document, decision)
+        for action in decision.actions:
+            self._apply(key, document, action)
         return again_seconds
 
     def _observe(self, key: RunKey, document: dict[str, Any], now: datetime) -> Observation:
@@ -152,7 +154,7 @@ class Controller:
         return observation.with_troubles(self._read_troubles(key, observation))
 
     def _read_troubles(self, key: RunKey, observation: Observation) -> tuple[str, ...]:
-        refusal = self._memory.setdefault(key, _Memory()).refusal
+        refusal = self._memory[key].refusal
         if refusal:
             return (refusal,)
         if observation.current is None or not needs_events(observation):
@@ -166,7 +168,7 @@ class Controller:
         """Write a status that says something new; seconds until figures that were held back are due."""
         if wanted == previous:
             return None
-        memory = self._memory.setdefault(key, _Memory())
+        memory = self._memory[key]
         if not is_news(previous, wanted):
             interval = seconds_between_figures(len(self._store.runs()), document["metadata"]["uid"])
             wait_seconds = memory.figures_written + interval - time.monotonic()
@@ -188,10 +190,6 @@ class Controller:
         except (Refused, Missing, Conflict, Unavailable) as error:
             _log.warning("an Event could not be written: %s", error)
 
-    def _act(self, key: RunKey, document: dict[str, Any], decision: Decision) -> None:
-        for action in decision.actions:
-            self._apply(key, document, action)
-
     def _apply(self, key: RunKey, document: dict[str, Any], action: Action) -> None:
         match action:
             case StartAttempt(ray_cluster, network_policy):
@@ -205,7 +203,7 @@ class Controller:
                 self._cluster.delete_run(document, uid)
 
     def _start(self, key: RunKey, ray_cluster: dict[str, Any], network_policy: dict[str, Any] | None) -> None:
-        memory = self._memory.setdefault(key, _Memory())
+        memory = self._memory[key]
         try:
             if network_policy is not None:
                 self._cluster.apply_network_policy(network_policy)

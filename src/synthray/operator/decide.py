@@ -15,12 +15,12 @@ from synthray.operator.actions import Action, Decision, DeleteRun, EndAttempt
 from synthray.operator.between_attempts import STARTING, begin_attempt, decide_between_attempts
 from synthray.operator.conditions import Answer, Answers, find_condition, holds
 from synthray.operator.configuration import OperatorConfiguration
-from synthray.operator.digest import digest_spec
 from synthray.operator.during_attempt import decide_during_attempt, settle_attempt
 from synthray.operator.endings import AttemptEnd
 from synthray.operator.observation import Observation
 from synthray.operator.reasons import Consequence
 from synthray.operator.status import build_status, count_workers
+from synthray.operator.views import ClusterView
 
 _LOOK_AGAIN_SECONDS: Final = 5.0
 
@@ -34,15 +34,16 @@ def decide(observation: Observation, configuration: OperatorConfiguration) -> De
     base = _heed_retry(observation)
     if _is_finished(observation, base):
         return _keep_finished(observation)
-    strays = _end_strays(observation)
     if observation.run.spec.suspend:
-        decision = _suspend(observation, base)
-    elif observation.current is not None:
+        return _suspend(observation, base)
+    if observation.current is not None:
         decision = decide_during_attempt(observation, base, observation.current)
     elif base.ray_cluster:
         decision = _find_announced(observation, base, configuration)
     else:
         decision = decide_between_attempts(observation, base, configuration)
+    # Clusters that are not the current attempt's go first: attempts never overlap.
+    strays = _end_all(observation, but=observation.current)
     return Decision(decision.status, (*strays, *decision.actions), decision.look_again_seconds)
 
 
@@ -54,7 +55,7 @@ def _heed_retry(observation: Observation) -> TrainingRunStatus:
     """The status; with nothing to wait for where somebody wants another try, or has changed the run."""
     status = observation.status
     wanted = observation.run.metadata.annotations.get(RETRY_ANNOTATION, "")[:256]
-    was_changed = not status.ray_cluster and status.spec_digest != digest_spec(observation.run.spec)
+    was_changed = not status.ray_cluster and status.spec_digest != observation.spec_digest
     if wanted == status.retried and not was_changed:
         return status
     recovery = status.recovery.model_copy(update={"failures": 0, "not_before": None})
@@ -65,16 +66,14 @@ def _is_finished(observation: Observation, base: TrainingRunStatus) -> bool:
     """Whether the run has ended, and nobody has changed it or asked for another attempt since."""
     status = observation.status
     ended = holds(status.conditions, "Complete") or holds(status.conditions, "Failed")
-    changed = status.spec_digest != digest_spec(observation.run.spec)
+    changed = status.spec_digest != observation.spec_digest
     return ended and not changed and base.retried == status.retried
 
 
 def _keep_finished(observation: Observation) -> Decision:
     """Nothing runs; the object goes when its time is over."""
     status, run = observation.status, observation.run
-    ends = tuple(
-        EndAttempt(cluster.name, cluster.uid) for cluster in observation.clusters if not cluster.deleting
-    )
+    ends = _end_all(observation)
     observed = status.model_copy(
         update={
             "observed_generation": run.metadata.generation,
@@ -92,21 +91,18 @@ def _keep_finished(observation: Observation) -> Decision:
     return Decision(observed, (*ends, DeleteRun(run.metadata.uid)))
 
 
-def _end_strays(observation: Observation) -> tuple[Action, ...]:
-    """Clusters that are not the current attempt's: attempts never overlap."""
-    current = observation.current
+def _end_all(observation: Observation, *, but: ClusterView | None = None) -> tuple[Action, ...]:
     return tuple(
         EndAttempt(cluster.name, cluster.uid)
         for cluster in observation.clusters
-        if not cluster.deleting and (current is None or cluster.uid != current.uid)
+        if not cluster.deleting and cluster != but
     )
 
 
 def _suspend(observation: Observation, base: TrainingRunStatus) -> Decision:
     """Let everything go by SIGTERM; suspended once nothing is left."""
-    current = observation.current
     left = [pod for pod in observation.pods if not pod.is_finished and not observation.is_stuck(pod)]
-    is_over = current is None and not left
+    is_over = observation.current is None and not left
     base = base.model_copy(update={"ray_cluster": ""})
     message = "set spec.suspend to false to go on where it stopped"
     answers = Answers(
@@ -117,8 +113,7 @@ def _suspend(observation: Observation, base: TrainingRunStatus) -> Decision:
         else Answer(False, "Suspending", "pods save and end"),
     )
     status = build_status(observation, base, answers, "Suspended" if is_over else "Saving")
-    actions = (EndAttempt(current.name, current.uid),) if current is not None else ()
-    return Decision(status, actions, None if is_over else _LOOK_AGAIN_SECONDS)
+    return Decision(status, _end_all(observation), None if is_over else _LOOK_AGAIN_SECONDS)
 
 
 def _find_announced(

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from synthray.api.names import HEAD_ROLE
 from synthray.api.v1alpha1 import TrainingRun
 from synthray.errors import Reason
 from synthray.operator.observation import Observation
@@ -127,7 +128,7 @@ def _describe_trouble(run: TrainingRun, troubles: tuple[str, ...]) -> Obstacle:
 def _describe_unschedulable(observation: Observation, pod: PodView) -> str:
     gpu, nodes = observation.run.spec.workers.gpu, observation.surroundings.nodes
     said = f"the scheduler says: {_quote(pod.unschedulable)}"
-    if gpu is None or nodes is None or pod.role == "head":
+    if gpu is None or nodes is None or pod.role == HEAD_ROLE:
         return f"no node has room for pod {pod.name}; {said}"
     matching = [node for node in nodes if node.gpu_product == gpu.product]
     if not matching:

@@ -16,11 +16,11 @@ from synthray.operator.endings import SILENCE_SECONDS, SPEC_CHANGED, AttemptEnd,
 from synthray.operator.observation import Observation
 from synthray.operator.progress import DriverProgress
 from synthray.operator.reasons import Consequence
-from synthray.operator.scaling import plan_replicas
-from synthray.operator.status import build_status, with_workers_awaited
+from synthray.operator.scaling import find_below_minimum_since, plan_replicas
+from synthray.operator.status import build_status
 from synthray.operator.views import ClusterView
 
-LOOK_AGAIN_SECONDS: Final = 10.0
+_LOOK_AGAIN_SECONDS: Final = 10.0
 _BLOCKED_SECONDS: Final = 300.0
 _FIRST_DELAY_SECONDS: Final = 10.0
 _LONGEST_DELAY_SECONDS: Final = 300.0
@@ -46,8 +46,14 @@ def decide_during_attempt(
         update={"recovery": base.recovery.model_copy(update={"reason": "", "message": ""})}
     )
     answers = _answer_while_training(observation, word.progress)
-    status = build_status(observation, base, answers, word.progress.state)
-    return Decision(with_workers_awaited(observation, status), actions, LOOK_AGAIN_SECONDS)
+    status = build_status(
+        observation,
+        base,
+        answers,
+        word.progress.state,
+        below_minimum_since=find_below_minimum_since(observation),
+    )
+    return Decision(status, actions, _LOOK_AGAIN_SECONDS)
 
 
 def has_passed_preflight(progress: DriverProgress) -> bool:
@@ -122,7 +128,7 @@ def _prepare(observation: Observation, base: TrainingRunStatus) -> Decision:
         progressing=Answer(False, obstacle.reason) if obstacle else Answer(True, "Preflight", saying),
         blocked=blocked,
     )
-    return Decision(build_status(observation, base, answers, state), (), LOOK_AGAIN_SECONDS)
+    return Decision(build_status(observation, base, answers, state), (), _LOOK_AGAIN_SECONDS)
 
 
 def _answer_while_training(observation: Observation, progress: DriverProgress) -> Answers:

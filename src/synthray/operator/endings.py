@@ -10,7 +10,6 @@ from typing import Final
 
 from synthray.errors import Reason
 from synthray.operator.diagnosis import find_worker_obstacle
-from synthray.operator.digest import digest_spec
 from synthray.operator.observation import Observation
 from synthray.operator.progress import DriverProgress
 from synthray.operator.reasons import Consequence, find_consequence
@@ -115,7 +114,7 @@ def _lost(message: str) -> AttemptEnd:
 
 def _was_changed(observation: Observation) -> bool:
     cluster = observation.current
-    return cluster is not None and cluster.spec_digest != digest_spec(observation.run.spec)
+    return cluster is not None and cluster.spec_digest != observation.spec_digest
 
 
 def _end_without_workers(observation: Observation) -> AttemptEnd | None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from synthray.api.names import HEAD_ROLE, WORKER_ROLE
 from synthray.api.v1alpha1 import TrainingRun, TrainingRunStatus
+from synthray.operator.digest import digest_spec
 from synthray.operator.progress import ProgressView
 from synthray.operator.views import ClusterView, NodeView, PodView
 
@@ -44,6 +45,11 @@ class Observation:
     def status(self) -> TrainingRunStatus:
         """What was last said of the run."""
         return self.run.status or TrainingRunStatus()
+
+    @cached_property
+    def spec_digest(self) -> str:
+        """Of what an attempt that began now would be started with."""
+        return digest_spec(self.run.spec)
 
     @cached_property
     def current(self) -> ClusterView | None:

@@ -12,7 +12,7 @@ from synthray.operator.conditions import Answer, Answers, build_conditions
 from synthray.operator.kuberay import build_worker_selector
 from synthray.operator.observation import Observation
 from synthray.operator.progress import DriverProgress
-from synthray.operator.scaling import count_possible, find_below_minimum_since
+from synthray.operator.scaling import count_possible
 
 _LEAST_SECONDS_BETWEEN_WRITES: Final = 10.0
 _WRITES_PER_SECOND: Final = 20.0
@@ -23,9 +23,17 @@ _FIGURES: Final = frozenset(
 
 
 def build_status(
-    observation: Observation, base: TrainingRunStatus, answers: Answers, state: RunState
+    observation: Observation,
+    base: TrainingRunStatus,
+    answers: Answers,
+    state: RunState,
+    *,
+    below_minimum_since: datetime | None = None,
 ) -> TrainingRunStatus:
-    """The status to show: `base` with the answers, the workers and the newest figures."""
+    """The status to show: `base` with the answers, the workers and the newest figures.
+
+    `below_minimum_since`: since when an attempt that wants workers has had too few.
+    """
     run = observation.run
     updates: dict[str, object] = {
         "conditions": build_conditions(answers, base.conditions, run.metadata.generation, observation.now),
@@ -33,17 +41,12 @@ def build_status(
         "state": state,
         "workers": count_workers(observation, base),
         "epochs": run.spec.optimization.epochs,
-        "below_minimum_since": None,
+        "below_minimum_since": below_minimum_since,
     }
     word = observation.current_word
     if word is not None:
         updates |= _figures(word.progress, base)
     return base.model_copy(update=updates)
-
-
-def with_workers_awaited(observation: Observation, status: TrainingRunStatus) -> TrainingRunStatus:
-    """The status with the time since when workers are too few, for an attempt that wants them."""
-    return status.model_copy(update={"below_minimum_since": find_below_minimum_since(observation)})
 
 
 def describe_invalid(

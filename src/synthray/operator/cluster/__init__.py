@@ -7,16 +7,14 @@ models costs more than the request.
 from synthray.operator.cluster.api_server import ApiServer, Conflict, Missing, Refused, connect
 from synthray.operator.cluster.lease import hold_lease
 from synthray.operator.cluster.objects import Cluster
-from synthray.operator.cluster.watching import WATCHED_KINDS, WatchedKind, follow
+from synthray.operator.cluster.watching import follow
 
 __all__ = [
-    "WATCHED_KINDS",
     "ApiServer",
     "Cluster",
     "Conflict",
     "Missing",
     "Refused",
-    "WatchedKind",
     "connect",
     "follow",
     "hold_lease",

@@ -38,7 +38,6 @@ RUNS: Final = WatchedKind("TrainingRun", "/apis/synthray.io/v1alpha1/trainingrun
 RAY_CLUSTERS: Final = WatchedKind("RayCluster", "/apis/ray.io/v1/rayclusters", RUN_LABEL)
 PODS: Final = WatchedKind("Pod", "/api/v1/pods", RUN_LABEL)
 NODES: Final = WatchedKind("Node", "/api/v1/nodes", is_namespaced=False)
-WATCHED_KINDS: Final = (RUNS, RAY_CLUSTERS, PODS, NODES)
 
 Observe = Callable[[str, Document], None]
 """Takes `SET` or `GONE`, and the document."""
