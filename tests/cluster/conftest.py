@@ -8,13 +8,19 @@ stays up afterwards: `make cluster-down` ends it. What only a cluster of one's o
 """
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
+from typing import Final, Protocol
 
 import pytest
 from cluster_programs import Programs
+from cluster_report import write_report
+from cluster_runs import ClusterRun, train_alone, write_cluster_run
 from cluster_storage import ClusterStorage, reach_storage
+from installation import Installation, ProjectImages
+from live_run import LiveRun
+from tiny_run import Digests
 
 from .environment.additions import install_kuberay, render_storage
 from .environment.api_server import ApiServerAlone
@@ -24,6 +30,9 @@ from .environment.images import name_project_image
 from .environment.places import find_places, read_settings
 from .environment.programs import CONTROL_PLANE_PROGRAMS, build_programs
 
+# Long enough for an outage of three minutes in its middle.
+LONG_EPOCHS: Final = 800
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kubeconfig", type=Path, help="the cluster to test on; else the project's own")
@@ -32,25 +41,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=name_project_image("synthray", "worker", "dev"),
         help="worker image on the cluster's nodes; operator and storage are found by its name",
     )
+    parser.addoption("--all", action="store_true", help="the long stories too")
+    parser.addoption("--report", type=Path, help="a Markdown file for what was run and what it measured")
 
 
-@dataclass(frozen=True)
-class ProjectImages:
-    """The project's images, as the cluster's nodes know them."""
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long_story: minutes on a real cluster; told with --all alone")
 
-    worker: str
 
-    @property
-    def operator(self) -> str:
-        return self._sibling("operator")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    long = [item for item in items if item.get_closest_marker("long_story")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
-    @property
-    def storage(self) -> str:
-        return self._sibling("storage")
 
-    def _sibling(self, target: str) -> str:
-        before, _, tag = self.worker.rpartition("worker")
-        return f"{before}{target}{tag}"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    file: Path | None = config.getoption("--report")
+    if file is not None:
+        stats = terminalreporter.stats
+        ended = [one for outcome in ("passed", "failed") for one in stats.get(outcome, [])]
+        write_report(file, [one for one in ended if one.when == "call"])
 
 
 def say(text: str) -> None:
@@ -125,6 +137,65 @@ def own_cluster(_cluster: Cluster | None) -> Cluster:
     if _cluster is None:
         pytest.skip("cuts a node's power or stops the API server: not on the cluster of --kubeconfig")
     return _cluster
+
+
+@pytest.fixture
+def programs(cluster_kubeconfig: Path) -> Programs:
+    """kubectl and helm for a whole cluster; files that need less have their own."""
+    return Programs(cluster_kubeconfig)
+
+
+@pytest.fixture
+def namespace(programs: Programs) -> Iterator[str]:
+    with programs.namespace() as name:
+        yield name
+
+
+@pytest.fixture
+def installation(programs: Programs, images: ProjectImages) -> Iterator[Installation]:
+    """synthray, installed by Helm."""
+    installation = Installation(programs, images)
+    installation.install()
+    yield installation
+    installation.uninstall()
+
+
+class WriteRun(Protocol):
+    """Writes a run for the cluster whose GPUs are names."""
+
+    def __call__(self, *, epochs: int, **workers: object) -> ClusterRun: ...
+
+
+@pytest.fixture(scope="session")
+def digests_alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Digests]:
+    """Of so many epochs in one undisturbed process, computed once."""
+    return cache(lambda epochs: train_alone(tmp_path_factory.mktemp("alone"), epochs))
+
+
+@pytest.fixture
+def write_run(
+    programs: Programs,
+    namespace: str,
+    cluster_storage: ClusterStorage,
+    tmp_path: Path,
+    digests_alone: Callable[[int], Digests],
+) -> WriteRun:
+    """A run that nobody has applied yet."""
+
+    def write(*, epochs: int, **workers: object) -> ClusterRun:
+        workers = {"replicas": 1, "gpu": {"product": "Quadro-RTX-6000"}, **workers}
+        kept = write_cluster_run(tmp_path, cluster_storage, programs, namespace, epochs=epochs, **workers)
+        return ClusterRun(LiveRun(programs, namespace, "tiny"), kept, partial(digests_alone, epochs))
+
+    return write
+
+
+@pytest.fixture
+def started(installation: Installation, write_run: WriteRun) -> ClusterRun:
+    """A run of one worker that lasts some minutes, as soon as it is applied."""
+    run = write_run(epochs=LONG_EPOCHS)
+    run.live.apply(run.kept)
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -44,12 +44,6 @@ def programs(api_server_kubeconfig: Path) -> Programs:
     return Programs(api_server_kubeconfig)
 
 
-@pytest.fixture
-def namespace(programs: Programs) -> Iterator[str]:
-    with programs.namespace() as name:
-        yield name
-
-
 def render(programs: Programs, *arguments: str) -> list[Document]:
     text = programs.helm("template", "synthray", str(CHART), "--namespace", "synthray-system", *arguments)
     return [document for document in yaml.safe_load_all(text) if document]

@@ -11,7 +11,6 @@ from cluster_programs import Programs
 
 from synthray.api.crd import build_crds
 from synthray.api.crd_immutability import IMMUTABLE_FIELDS
-from synthray.api.yaml_documents import write_yaml
 
 Document = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -38,10 +37,7 @@ SERVICE: Document = {
 @pytest.fixture(scope="module")
 def programs(api_server_kubeconfig: Path) -> Programs:
     programs = Programs(api_server_kubeconfig)
-    programs.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=write_yaml(build_crds()))
-    programs.kubectl(
-        "wait", "--for=condition=Established", *(f"crd/{one['metadata']['name']}" for one in build_crds())
-    )
+    programs.install_kinds(build_crds())
     return programs
 
 

@@ -1,7 +1,7 @@
 """The operator dies after each of its writes to a real API server, for every write of five life cycles."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ from cluster_programs import Programs
 from live_operator import LiveOperator, MortalServer
 
 from synthray.api.crd import build_crds
-from synthray.api.yaml_documents import write_yaml
 from synthray.operator.cluster import connect
 from synthray.operator.cluster.watching import PODS, RAY_CLUSTERS, RUNS
 
@@ -57,17 +56,8 @@ RAY_CLUSTER_CRD: Document = {
 @pytest.fixture(scope="module")
 def programs(api_server_kubeconfig: Path) -> Programs:
     programs = Programs(api_server_kubeconfig)
-    kinds = [*build_crds(), RAY_CLUSTER_CRD]
-    programs.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=write_yaml(kinds))
-    names = [f"crd/{kind['metadata']['name']}" for kind in kinds]
-    programs.kubectl("wait", "--for=condition=Established", *names)
+    programs.install_kinds([*build_crds(), RAY_CLUSTER_CRD])
     return programs
-
-
-@pytest.fixture
-def namespace(programs: Programs) -> Iterator[str]:
-    with programs.namespace() as name:
-        yield name
 
 
 def _change(**spec: object) -> Step:

@@ -3,13 +3,16 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+
+from synthray.api.yaml_documents import write_yaml
 
 
 def find_program(name: str) -> str:
@@ -53,6 +56,12 @@ class Programs:
         except subprocess.CalledProcessError as error:
             error.add_note(error.stderr)
             raise
+
+    def install_kinds(self, kinds: Sequence[Mapping[str, Any]]) -> None:
+        """Make the server know these CRDs, as they are now."""
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=write_yaml(kinds))
+        names = [f"crd/{kind['metadata']['name']}" for kind in kinds]
+        self.kubectl("wait", "--for=condition=Established", *names)
 
     @contextmanager
     def namespace(self) -> Iterator[str]:

@@ -1,40 +1,73 @@
-"""A tiny run twice: for a process of this machine, and in a cluster's terms; same dataset, same bits."""
+"""A tiny run on a cluster, and the bits that one undisturbed process makes of the same file."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import yaml
+from cluster_programs import Programs
 from cluster_storage import ENDPOINT, ClusterStorage
-from tiny_run import TinyRun, prepare_tiny_dataset, write_tiny_run
+from live_run import LiveRun
+from tiny_run import Digests, TinyRun, prepare_tiny_dataset, train, write_tiny_run
 
 from synthray.storage import S3Settings, open_store, s3_settings_from_environment
 
+END_SECONDS = 900.0
 
-def write_cluster_run(folder: Path, storage: ClusterStorage, *, epochs: int) -> TinyRun:
-    """A run whose dataset lies on the cluster's S3, as a process of this machine would train it."""
+
+@dataclass(frozen=True)
+class ClusterRun:
+    """The run as kubectl shows it, and as its bucket keeps it."""
+
+    live: LiveRun
+    kept: TinyRun
+    expect_digests: Callable[[], Digests]
+
+    def finish(self) -> None:
+        """Wait for its end, and look at the bits."""
+        end = self.live.wait_for_end(deadline_seconds=END_SECONDS)
+        assert end["progress"] == "100%"
+        assert self.kept.digests() == self.expect_digests()
+
+
+def train_alone(folder: Path, epochs: int) -> Digests:
+    """By one process of this machine, undisturbed."""
+    run = write_tiny_run(folder, "alone", prepare_tiny_dataset(folder), epochs=epochs)
+    train(run)
+    return run.digests()
+
+
+def write_cluster_run(
+    folder: Path, storage: ClusterStorage, programs: Programs, namespace: str, *, epochs: int, **workers: Any
+) -> TinyRun:
+    """A run whose dataset lies on the cluster's S3; `workers` as in its spec."""
     place = f"s3://xray/{uuid4().hex}"
     settings = s3_settings_from_environment(storage.environment)
     local = open_store(prepare_tiny_dataset(folder), S3Settings())
     remote = open_store(f"{place}/dataset", settings)
     for entry in local.list():
         remote.write(entry.key, local.read(entry.key))
-    return write_tiny_run(
-        folder, "alone", remote.uri, uri=f"{place}/alone", environment=storage.environment, epochs=epochs
+    run = write_tiny_run(
+        folder, "cluster", remote.uri, uri=f"{place}/run", environment=storage.environment, epochs=epochs
+    )
+    return change_run(
+        run,
+        metadata={"namespace": namespace},
+        objectStorage={
+            "endpointURL": ENDPOINT,
+            "credentialsSecretName": storage.make_secret(programs, namespace),
+        },
+        workers={"maxReplicas": 2, "cpu": "200m", "memory": "2Gi", "cacheSize": "1Gi", **workers},
     )
 
 
-def move_to_cluster(run: TinyRun, namespace: str, secret: str, **workers: Any) -> TinyRun:
-    """The same run in the cluster's terms, with checkpoints of its own; `workers` as in its spec."""
+def change_run(run: TinyRun, *, metadata: dict[str, Any], **spec: Any) -> TinyRun:
+    """The same with other metadata and other fields of its spec, in a file of its own."""
     document = yaml.safe_load(run.file.read_text())
-    uri = run.checkpoints_uri.replace("/alone", "/cluster")
-    document["metadata"] |= {"namespace": namespace}
-    document["spec"] |= {
-        "objectStorage": {"endpointURL": ENDPOINT, "credentialsSecretName": secret},
-        "workers": {"maxReplicas": 2, "cpu": "200m", "memory": "2Gi", "cacheSize": "1Gi", **workers},
-    }
-    document["spec"]["checkpoints"]["uri"] = uri
-    file = run.file.with_name("cluster.yaml")
+    document["metadata"] |= metadata
+    document["spec"] |= spec
+    file = run.file.with_name(f"{uuid4().hex[:8]}.yaml")
     file.write_text(yaml.safe_dump(document))
-    return replace(run, file=file, checkpoints_uri=uri)
+    return replace(run, file=file)
