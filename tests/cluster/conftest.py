@@ -111,6 +111,12 @@ def own_api_server(tmp_path: Path, foreign_kubeconfig: Path | None) -> Iterator[
 
 
 @pytest.fixture(scope="session")
+def num_transitions(pytestconfig: pytest.Config) -> int:
+    """How many changes of a run are tried on the API server."""
+    return 2000 if pytestconfig.getoption("--all") else 100
+
+
+@pytest.fixture(scope="session")
 def _cluster(foreign_kubeconfig: Path | None, images: ProjectImages) -> Cluster | None:
     if foreign_kubeconfig:
         return None

@@ -3,54 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cluster_programs import Programs
-from live_operator import LiveOperator, MortalServer
+from live_operator import RAY_CLUSTER_CRD, RUN, LiveOperator, MortalServer
 
 from synthray.api.crd import build_crds
 from synthray.operator.cluster import connect
-from synthray.operator.cluster.watching import PODS, RAY_CLUSTERS, RUNS
+from synthray.operator.cluster.watching import RAY_CLUSTERS, RUNS
 
 pytestmark = pytest.mark.timeout(900)
 
-Document = dict[str, Any]
 Step = Callable[[LiveOperator], None]
-
-RUN: Document = {
-    "apiVersion": "synthray.io/v1alpha1",
-    "kind": "TrainingRun",
-    "metadata": {"name": "chest"},
-    "spec": {
-        "dataset": {"uri": "s3://xray/data"},
-        "checkpoints": {"uri": "s3://xray/runs/chest"},
-        "optimization": {"epochs": 2},
-        "workers": {"replicas": 2},
-    },
-}
-# What the operator needs of KubeRay's kind: that the server keeps it.
-RAY_CLUSTER_CRD: Document = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "rayclusters.ray.io"},
-    "spec": {
-        "group": "ray.io",
-        "names": {"kind": "RayCluster", "listKind": "RayClusterList", "plural": "rayclusters"},
-        "scope": "Namespaced",
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                },
-            }
-        ],
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +26,13 @@ def programs(api_server_kubeconfig: Path) -> Programs:
 
 def _change(**spec: object) -> Step:
     def act(operator: LiveOperator) -> None:
-        path = f"{RUNS.url(operator.namespace)}/chest"
-        operator.server.api_request("PATCH", path, {"spec": spec}, "application/merge-patch+json")
+        operator.change({"spec": spec})
 
     return act
 
 
 def _head_comes(operator: LiveOperator) -> None:
-    """KubeRay makes the head's pod of each cluster, and takes the pods of clusters that are gone."""
-    clusters = {
-        item["metadata"]["name"]: item for item in operator.list(RAY_CLUSTERS.url(operator.namespace))
-    }
-    pods = {item["metadata"]["name"] for item in operator.list(PODS.url(operator.namespace))}
-    for name in pods - {f"{cluster}-head" for cluster in clusters}:
-        path = f"{PODS.url(operator.namespace)}/{name}"
-        operator.server.api_request("DELETE", path, {"gracePeriodSeconds": 0})
-    for name, cluster in clusters.items():
-        if f"{name}-head" in pods:
-            continue
-        template = cluster["spec"]["headGroupSpec"]["template"]
-        metadata = {**template["metadata"], "name": f"{name}-head"}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-        operator.server.api_request("POST", PODS.url(operator.namespace), pod)
+    operator.play_kuberay()
 
 
 def _say(state: str, **figures: object) -> Step:
@@ -105,7 +54,7 @@ def _live(server: MortalServer, namespace: str, life: str, dies_after: int | Non
     """A whole life; the end of it as the API server holds it."""
     server.writes, server.dies_after = 0, dies_after
     operator = LiveOperator(server, namespace)
-    server.api_request("POST", RUNS.url(namespace), RUN)
+    operator.create(RUN)
     for step in (lambda _: None, *LIVES[life]):
         step(operator)
         operator.settle()

@@ -16,7 +16,7 @@ def test_an_upgrade_of_the_chart_restarts_nothing(installation: Installation, st
     run = started.live
     before = run.wait_for_work(1)
     pods = pod_starts(run)
-    installation.install("config.head.memory=2500Mi", "podAnnotations.upgraded=yes")
+    installation.install("config.head.memory=2500Mi", "commonLabels.upgraded=yes")
     after = run.wait_for_work(1, beyond=before["imagesSeen"])
     assert after["attempt"] == before["attempt"]
     assert pod_starts(run) == pods

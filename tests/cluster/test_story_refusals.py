@@ -35,6 +35,7 @@ def test_a_card_that_no_node_has_is_named_and_the_run_starts_once_a_node_gets_it
     )
     label(programs, node, "Tesla-T4")
     try:
+        run.wait_for_another_try()
         story.finish()
     finally:
         label(programs, node, "Quadro-RTX-6000")
@@ -53,6 +54,7 @@ def test_a_wrong_key_is_said_by_the_head_alone_and_a_right_one_is_enough(
     assert run.pods("worker") == {}, "no GPU is taken"
     set_key(run, right)
     run.kubectl("annotate", "trainingrun", run.name, "synthray.io/retry=1")
+    run.wait_for_another_try()
     story.finish()
 
 
@@ -67,6 +69,7 @@ def test_a_secret_that_is_missing_is_named(write_run: WriteRun, record_property:
     assert "s3-credentials" in message
     kept["metadata"] = {"name": "s3-credentials", "namespace": run.namespace}
     run.programs.kubectl("create", "-f", "-", given=json.dumps(kept))
+    run.wait_for_another_try()
     story.finish()
 
 
@@ -81,6 +84,7 @@ def test_a_quota_is_named_and_the_run_starts_once_it_is_raised(
     record_property("QuotaExceeded", message)
     assert "small" in message
     run.kubectl("delete", "quota", "small")
+    run.wait_for_another_try()
     story.finish()
 
 

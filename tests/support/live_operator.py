@@ -17,7 +17,43 @@ from synthray.operator.store import Store
 from synthray.operator.views import RunKey
 from synthray.operator.work_queue import WorkQueue
 
+Document = dict[str, Any]
+
 CONFIGURATION = OperatorConfiguration(images=Images(worker="synthray/worker:1"))
+
+RUN: Document = {
+    "apiVersion": "synthray.io/v1alpha1",
+    "kind": "TrainingRun",
+    "metadata": {"name": "chest"},
+    "spec": {
+        "dataset": {"uri": "s3://xray/data"},
+        "checkpoints": {"uri": "s3://xray/runs/chest"},
+        "optimization": {"epochs": 2},
+        "workers": {"replicas": 2},
+    },
+}
+# What the operator needs of KubeRay's kind: that the server keeps it.
+RAY_CLUSTER_CRD: Document = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "rayclusters.ray.io"},
+    "spec": {
+        "group": "ray.io",
+        "names": {"kind": "RayCluster", "listKind": "RayClusterList", "plural": "rayclusters"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {
+                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                },
+            }
+        ],
+    },
+}
 
 
 class Died(Exception):
@@ -86,6 +122,36 @@ class LiveOperator:
         """All objects of a kind in the namespace."""
         items: list[dict[str, Any]] = self.server.request("GET", path)["items"]
         return items
+
+    def create(self, run: Document) -> None:
+        """As a user does."""
+        self.server.api_request("POST", RUNS.url(self.namespace), run)
+
+    def change(self, patch: Document) -> None:
+        """By a merge patch, as a user does; raises Refused."""
+        path = f"{RUNS.url(self.namespace)}/chest?fieldValidation=Strict"
+        self.server.api_request("PATCH", path, patch, "application/merge-patch+json")
+
+    def spec(self) -> Document:
+        """As the API server holds it."""
+        (run,) = self.list(RUNS.url(self.namespace))
+        spec: Document = run["spec"]
+        return spec
+
+    def play_kuberay(self) -> None:
+        """Make the head's pod of each cluster, and take the pods of clusters that are gone."""
+        clusters = {item["metadata"]["name"]: item for item in self.list(RAY_CLUSTERS.url(self.namespace))}
+        pods = {item["metadata"]["name"] for item in self.list(PODS.url(self.namespace))}
+        for name in pods - {f"{cluster}-head" for cluster in clusters}:
+            path = f"{PODS.url(self.namespace)}/{name}"
+            self.server.api_request("DELETE", path, {"gracePeriodSeconds": 0})
+        for name, cluster in clusters.items():
+            if f"{name}-head" in pods:
+                continue
+            template = cluster["spec"]["headGroupSpec"]["template"]
+            metadata = {**template["metadata"], "name": f"{name}-head"}
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+            self.server.api_request("POST", PODS.url(self.namespace), pod)
 
     def say(self, state: str, **figures: Any) -> None:
         """Let the driver in the newest head's pod say where it stands."""

@@ -91,6 +91,10 @@ class LiveRun:
         )
         return str(condition(status, "Blocked")["message"])
 
+    def wait_for_another_try(self) -> None:
+        """What blocked it is tried again."""
+        self.wait_for("another try", lambda status: status["state"] != "Blocked", may_be_blocked=True)
+
     def pods(self, role: str) -> dict[str, str]:
         """Its pods of that role, but those being deleted, and their nodes: empty while they have none."""
         selector = f"synthray.io/run={self.name},synthray.io/role={role}"
