@@ -9,8 +9,9 @@ from cluster_programs import Programs
 from live_operator import RAY_CLUSTER_CRD, RUN, LiveOperator, MortalServer
 
 from synthray.api.crd import build_crds
-from synthray.operator.cluster import connect
+from synthray.operator.cluster import Cluster, Conflict, connect
 from synthray.operator.cluster.watching import RAY_CLUSTERS, RUNS
+from synthray.operator.kuberay import build_replicas_patch
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -87,3 +88,15 @@ def test_the_operator_may_die_after_any_write_of_a_life(
     for dies_after in range(1, writes + 1):
         with programs.namespace() as namespace:
             assert _live(server, namespace, life, dies_after) == whole, f"died after write {dies_after}"
+
+
+def test_a_number_of_workers_that_another_hand_was_quicker_to_change_is_a_conflict(
+    programs: Programs, api_server_kubeconfig: Path
+) -> None:
+    server = MortalServer(connect(str(api_server_kubeconfig)))
+    with programs.namespace() as namespace:
+        operator = LiveOperator(server, namespace)
+        operator.create(RUN)
+        operator.settle()
+        with pytest.raises(Conflict):
+            Cluster(server).patch_ray_cluster(namespace, "chest-1", build_replicas_patch(7, 3, ()))

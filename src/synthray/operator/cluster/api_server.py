@@ -74,7 +74,7 @@ class ApiServer:
     ) -> Document:
         """The answer to one request.
 
-        Raises Conflict (409), Missing (404), Refused (other 4xx), Unavailable (5xx, 429, no answer).
+        Raises Conflict (409, or a test in a JSON patch that fails), Missing (404), Refused (other 4xx), Unavailable (5xx, 429, no answer).
         """
         try:
             response = self._pool.request(
@@ -133,10 +133,13 @@ def _lines(response: Any) -> Iterator[bytes]:
 def _check(status: int, body: bytes) -> None:
     if status < 400:
         return
-    message = _message(body) or f"HTTP status {status}"
+    told = _read_refusal(body)
+    message = str(told.get("message", "")) or f"HTTP status {status}"
+    # The one 422 that names no object is a JSON patch that did not apply; admission always names one.
+    is_failed_test = status == 422 and told.get("details") == {}
     if status == 404:
         raise Missing(message)
-    if status == 409:
+    if status == 409 or is_failed_test:
         raise Conflict(message)
     if status == 410:
         raise Expired(message)
@@ -145,8 +148,10 @@ def _check(status: int, body: bytes) -> None:
     raise Refused(message)
 
 
-def _message(body: bytes) -> str:
+def _read_refusal(body: bytes) -> Document:
+    """A Status object; what is none is its own message."""
     try:
-        return str(json.loads(body).get("message", ""))
-    except (ValueError, AttributeError):
-        return body[:200].decode(errors="replace")
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    return document if isinstance(document, dict) else {"message": body[:200].decode(errors="replace")}

@@ -54,7 +54,7 @@ class Cluster:
             return
 
     def patch_ray_cluster(self, namespace: str, name: str, patch: list[Document]) -> Document:
-        """Apply a JSON patch; raises Refused if one of its tests fails."""
+        """Apply a JSON patch; raises Conflict if one of its tests fails."""
         path = f"{_ray_clusters(namespace)}/{name}"
         return self._server.request("PATCH", path, patch, content_type="application/json-patch+json")
 
