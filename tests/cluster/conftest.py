@@ -30,8 +30,8 @@ from .environment.images import name_project_image
 from .environment.places import find_places, read_settings
 from .environment.programs import CONTROL_PLANE_PROGRAMS, build_programs
 
-# Long enough for an outage of three minutes in its middle.
-LONG_EPOCHS: Final = 800
+# Some four minutes of one worker, on a machine of two cores.
+STORY_EPOCHS: Final = 200
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -199,7 +199,7 @@ def write_run(
 @pytest.fixture
 def started(installation: Installation, write_run: WriteRun) -> ClusterRun:
     """A run of one worker that lasts some minutes, as soon as it is applied."""
-    run = write_run(epochs=LONG_EPOCHS)
+    run = write_run(epochs=STORY_EPOCHS)
     run.live.apply(run.kept)
     return run
 

@@ -6,7 +6,7 @@ At its end stand the same bits as from one undisturbed process, and the ledger t
 import pytest
 from live_run import redone_images
 
-from .conftest import WriteRun
+from .conftest import STORY_EPOCHS, WriteRun
 
 
 @pytest.mark.timeout(1500)
@@ -14,7 +14,7 @@ from .conftest import WriteRun
 def test_a_run_that_is_scaled_and_loses_a_worker_and_its_head_ends_as_one_that_is_left_alone(
     write_run: WriteRun,
 ) -> None:
-    story = write_run(epochs=200)
+    story = write_run(epochs=STORY_EPOCHS)
     run = story.live
     run.apply(story.kept)
     alone = run.wait_for_work(1)

@@ -9,6 +9,7 @@ from cluster_runs import ClusterRun
 from installation import Installation
 from live_run import redone_images
 
+from .conftest import STORY_EPOCHS, WriteRun
 from .environment.cluster import Cluster
 
 pytestmark = [pytest.mark.long_story, pytest.mark.timeout(1800)]
@@ -37,10 +38,13 @@ def test_the_operator_is_killed_and_away_while_everything_changes(
     started.finish()
 
 
+@pytest.mark.usefixtures("installation")
 def test_the_api_server_is_away_for_three_minutes(
-    installation: Installation, started: ClusterRun, own_cluster: Cluster, record_property: Tell
+    write_run: WriteRun, own_cluster: Cluster, record_property: Tell
 ) -> None:
-    run = started.live
+    story = write_run(epochs=2 * STORY_EPOCHS)
+    run = story.live
+    run.apply(story.kept)
     before = run.wait_for_work(1)
     own_cluster.stop_serving()
     ends = time.monotonic() + OUTAGE_SECONDS
@@ -51,9 +55,9 @@ def test_the_api_server_is_away_for_three_minutes(
     after = run.wait_for_work(1, beyond=before["imagesSeen"])
     record_property("seconds from the API server's return to a status that is true", _since(back))
     record_property("images seen meanwhile", after["imagesSeen"] - before["imagesSeen"])
-    assert after["attempt"] == before["attempt"], "nothing was restarted"
-    started.finish()
-    assert redone_images(started.kept) == 0, "no work was lost"
+    assert after["attempt"] == before["attempt"], "nothing was restory"
+    story.finish()
+    assert redone_images(story.kept) == 0, "no work was lost"
 
 
 def test_kuberay_is_away_while_a_worker_dies_and_another_is_wished(

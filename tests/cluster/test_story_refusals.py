@@ -8,7 +8,7 @@ from cluster_report import Tell
 from cluster_runs import change_run
 from live_run import LiveRun
 
-from .conftest import WriteRun
+from .conftest import STORY_EPOCHS, WriteRun
 
 pytestmark = [
     pytest.mark.long_story,
@@ -89,7 +89,7 @@ def test_a_quota_is_named_and_the_run_starts_once_it_is_raised(
 
 
 def test_two_runs_on_one_prefix_leave_the_first_alone(write_run: WriteRun, record_property: Tell) -> None:
-    story = write_run(epochs=200)
+    story = write_run(epochs=STORY_EPOCHS)
     first = story.live
     first.apply(story.kept)
     first.wait_for_work(1)

@@ -74,7 +74,8 @@ class ApiServer:
     ) -> Document:
         """The answer to one request.
 
-        Raises Conflict (409, or a test in a JSON patch that fails), Missing (404), Refused (other 4xx), Unavailable (5xx, 429, no answer).
+        Raises Conflict (409, or a test in a JSON patch that fails), Missing (404), Refused (other 4xx),
+        Unavailable (5xx, 429, no answer).
         """
         try:
             response = self._pool.request(
