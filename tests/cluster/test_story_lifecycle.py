@@ -29,7 +29,7 @@ def test_a_run_is_suspended_resumed_deleted_and_made_anew(started: ClusterRun) -
     running = run.wait_for_work(1)
     run.patch(suspend=True)
     suspended = run.wait_for("suspension", lambda status: status["state"] == "Suspended")
-    assert pod_starts(run) == {}
+    run.kubectl("wait", "--for=delete", "pod", "--all", "--timeout=100s")
     assert suspended["imagesSeen"] >= running["imagesSeen"]
     run.patch(suspend=False)
     resumed = run.wait_for_work(1, beyond=suspended["imagesSeen"])

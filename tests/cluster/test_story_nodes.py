@@ -27,7 +27,10 @@ def test_a_node_is_drained(programs: Programs, started: ClusterRun, record_prope
         )
         record_property("seconds of kubectl drain", since(drained))
         left = run.wait_for_work(1, beyond=two["imagesSeen"])
-        assert condition(left, "Degraded")["status"] == "True", "one of two workers has no place"
+        run.wait_for(
+            "word that one of two workers has no place",
+            lambda status: condition(status, "Degraded").get("reason") == "Unschedulable",
+        )
     finally:
         programs.kubectl("uncordon", node)
     back = time.monotonic()
