@@ -84,6 +84,11 @@ class Slots:
         )
 
     @property
+    def num_slots(self) -> int:
+        """All of them: the profile's batch."""
+        return len(self._states)
+
+    @property
     def free(self) -> list[int]:
         """The numbers of the empty slots."""
         return [slot for slot, state in enumerate(self._states) if state is None]
