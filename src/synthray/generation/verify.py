@@ -12,6 +12,7 @@ import numpy as np
 
 from synthray.errors import InvalidInput, NotFound, VerificationFailed
 from synthray.generation.generator import GeneratedImage, Generator
+from synthray.generation.identity import ModelIdentity
 from synthray.generation.images import device_of, profile_fingerprint
 from synthray.generation.models import LoadedModel
 from synthray.generation.profile import PROFILES
@@ -91,7 +92,7 @@ def _open(uri: str, open_model: OpenModel) -> LoadedModel:
 
 def _verify_plan(images: Sequence[Evidence], model: LoadedModel) -> Iterator[Verdict]:
     """Verdicts on images of one profile, sampler and number of steps."""
-    other = {id(image): _compare_model(image.receipt, model) for image in images}
+    other = {id(image): compare_model(image.receipt, model.identity) for image in images}
     mine = [image for image in images if not other[id(image)]]
     for image in images:
         if other[id(image)]:
@@ -104,23 +105,25 @@ def _verify_plan(images: Sequence[Evidence], model: LoadedModel) -> Iterator[Ver
     generator = Generator(model.unet, model.schedule, model.prediction_type, profile)
     seeds = [image.receipt.seed for image in mine]
     for image, again in zip(mine, generator.generate(seeds, receipt.sampler, receipt.steps), strict=True):
-        yield _compare_pixels(image, again, here)
+        yield compare_pixels(image, again, here)
 
 
-def _compare_model(receipt: Receipt, model: LoadedModel) -> tuple[str, ...]:
+def compare_model(receipt: Receipt, model: ModelIdentity) -> tuple[str, ...]:
+    """What is different about the model that a receipt names; empty if it is this one."""
     pairs = (
-        ("weights", receipt.model_digest, model.identity.digest),
-        ("network or noise schedule", receipt.architecture_digest, model.identity.architecture_digest),
+        ("weights", receipt.model_digest, model.digest),
+        ("network or noise schedule", receipt.architecture_digest, model.architecture_digest),
     )
     return tuple(
-        f"the model differs: the {what} at {model.identity.uri} have digest {there[:12]}, "
+        f"the model differs: the {what} at {model.uri} have digest {there[:12]}, "
         f"the receipt says {claimed[:12]}"
         for what, claimed, there in pairs
         if claimed != there
     )
 
 
-def _compare_pixels(image: Evidence, again: GeneratedImage, here: Mapping[str, str]) -> Verdict:
+def compare_pixels(image: Evidence, again: GeneratedImage, here: Mapping[str, str]) -> Verdict:
+    """The verdict on an image that was made again; `here`: the fingerprint of where."""
     receipt = image.receipt
     machine = _compare_fingerprints(receipt.fingerprint, here)
     differences = []

@@ -1,0 +1,202 @@
+"""The routes: what users, load balancers and Prometheus ask of a replica.
+
+This module must not know Ray, so that any ASGI server can run it.
+"""
+
+import base64
+import time
+from typing import Annotated, Final
+
+from fastapi import FastAPI, Path, Request, Response
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import CollectorRegistry
+
+import synthray
+from synthray.api.v1alpha1.fields import SEED_MAX
+from synthray.api.v1alpha1.generation_service import SamplerName
+from synthray.generation.receipts import MAX_STEPS
+from synthray.generation.verify import read_evidence
+from synthray.serving import failures
+from synthray.serving.body_limits import BodyLimits
+from synthray.serving.connection import while_connected
+from synthray.serving.failures import BadField, answer_problem
+from synthray.serving.metrics import RequestCounts, ServiceCollector
+from synthray.serving.requests import (
+    ImageAnswer,
+    ImagesAnswer,
+    ImagesRequest,
+    ModelAnswer,
+    ModelsAnswer,
+    ProblemAnswer,
+    VerifyAnswer,
+)
+from synthray.serving.service import Service
+
+_FAILURES: Final[dict[int | str, dict[str, object]]] = {
+    status: {"model": ProblemAnswer} for status in (404, 408, 413, 422, 429, 500, 503)
+}
+_FOREVER: Final = "public, max-age=31536000, immutable"
+
+
+def build_http(service: Service) -> FastAPI:
+    """All routes of one replica."""
+    app = FastAPI(
+        title="synthray",
+        version=synthray.__version__,
+        description="Synthetic images for seeds: the same seed gives the same bytes.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimits)
+    failures.register(app)
+    counts = RequestCounts()
+    app.add_middleware(counts.watch)
+    _add_images(app, service)
+    _add_models(app, service)
+    _add_probes(app, service, counts)
+    return app
+
+
+def _add_images(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/images/generations", responses=_FAILURES, response_model_exclude_none=True)
+    async def generate(request: Request, wanted: ImagesRequest) -> ImagesAnswer:
+        """Draw images for seeds."""
+        sampler = wanted.sampler or service.settings.sampler
+        steps = wanted.steps or service.settings.steps
+        _require_within_limits(service, wanted, steps)
+        seeds = range(wanted.seed, wanted.seed + wanted.n)
+        drawing = await while_connected(request, service.draw(seeds, sampler, steps))
+        embed = wanted.response_format == "b64_json"
+        files = await drawing.files() if embed else [None] * wanted.n
+        model = drawing.book.model
+        return ImagesAnswer(
+            created=int(time.time()),
+            data=[
+                ImageAnswer(
+                    seed=image.seed,
+                    sha256=image.sha256,
+                    url=f"/v1/images/{name_model(model.uri)}/{sampler}/{steps}/{image.seed}.png",
+                    b64_json=base64.b64encode(one.png).decode() if one else None,
+                )
+                for image, one in zip(drawing.images, files, strict=True)
+            ],
+            model=name_model(model.uri),
+            model_digest=model.digest,
+            sampler=sampler,
+            steps=steps,
+            profile=service.settings.profile.name,
+        )
+
+    @app.get(
+        "/v1/images/{checkpoint}/{sampler}/{steps}/{seed}.png",
+        responses={**_FAILURES, 200: {"content": {"image/png": {}}}, 304: {}},
+        response_class=Response,
+    )
+    async def picture(
+        request: Request,
+        checkpoint: Annotated[str, Path(max_length=256)],
+        sampler: SamplerName,
+        steps: Annotated[int, Path(ge=1, le=MAX_STEPS)],
+        seed: Annotated[int, Path(ge=0, le=SEED_MAX)],
+    ) -> Response:
+        """One image as PNG, with its receipt inside."""
+        is_own_name = _require_model(service, checkpoint)
+        _require_steps(service, steps)
+        drawing = await while_connected(request, service.draw([seed], sampler, steps))
+        tag = f'"{drawing.images[0].sha256}"'
+        headers = {"ETag": tag, "Cache-Control": _FOREVER if is_own_name else "no-cache"}
+        if request.headers.get("If-None-Match") == tag:
+            return Response(status_code=304, headers=headers)
+        (files,) = await drawing.files()
+        return Response(files.png, media_type="image/png", headers=headers)
+
+    @app.post(
+        "/v1/verify",
+        responses=_FAILURES,
+        openapi_extra={"requestBody": {"content": {"image/png": {}}, "required": True}},
+    )
+    async def verify(request: Request) -> VerifyAnswer:
+        """Make an image again from the receipt in its PNG and compare."""
+        evidence = read_evidence(await request.body(), "the body")
+        _require_steps(service, evidence.receipt.steps)
+        verdict = await while_connected(request, service.verify(evidence))
+        return VerifyAnswer(
+            verified=verdict.is_verified,
+            seed=verdict.seed,
+            differences=list(verdict.differences),
+            notes=list(verdict.notes),
+        )
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/models")
+    async def models() -> ModelsAnswer:
+        """What is served."""
+        model = service.model
+        return ModelsAnswer(
+            data=[
+                ModelAnswer(
+                    id=name_model(model.uri),
+                    uri=model.uri,
+                    digest=model.digest,
+                    size=service.size,
+                    profile=service.settings.profile.name,
+                )
+            ]
+        )
+
+
+def _add_probes(app: FastAPI, service: Service, counts: RequestCounts) -> None:
+    registry = CollectorRegistry()
+    registry.register(ServiceCollector(service, counts))
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        if service.failure:
+            return answer_problem(503, service.failure, code="self_test_failed")
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(registry), headers={"Content-Type": content_type})
+
+
+def name_model(uri: str) -> str:
+    """A model's own name: the last part of its address."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def _require_within_limits(service: Service, wanted: ImagesRequest, steps: int) -> None:
+    most = service.settings.limits.max_images_per_request
+    if wanted.n > most:
+        raise BadField("n", f"n={wanted.n} is above {most}, the most images of one request; ask in parts")
+    if wanted.seed + wanted.n - 1 > SEED_MAX:
+        raise BadField(
+            "seed", f"seed={wanted.seed} with n={wanted.n} goes beyond {SEED_MAX}; use a smaller one"
+        )
+    if wanted.size not in ("auto", service.size):
+        raise BadField("size", f"size={wanted.size!r} is not the model's; use {service.size} or auto")
+    if wanted.model:
+        _require_model(service, wanted.model)
+    _require_steps(service, steps)
+
+
+def _require_steps(service: Service, steps: int) -> None:
+    most = service.settings.limits.max_steps
+    if steps > most:
+        raise BadField("steps", f"steps={steps} is above {most}, the most that this service draws; use fewer")
+
+
+def _require_model(service: Service, name: str) -> bool:
+    """Whether `name` is the model's own, which never means another one; raises BadField for another model."""
+    own = name_model(service.model.uri)
+    if name == own:
+        return True
+    if name == str(service.settings.which):
+        return False
+    raise BadField("model", f"{name!r} is not served here; use {own} or {service.settings.which}")
