@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from rich.logging import RichHandler
 
-from synthray.cli import checkpoints, crd, data, driver, generation, operator, storage, training
+from synthray.cli import checkpoints, crd, data, driver, generation, operator, serving, storage, training
 from synthray.cli.output import EXIT_INTERRUPTED, people
 from synthray.errors import InvalidInput, Reason, SynthrayError, Unavailable
 
@@ -29,6 +29,7 @@ training.register(app)
 driver.register(app)
 checkpoints.register(app)
 generation.register(app)
+serving.register(app)
 storage.register(app)
 operator.register(app)
 crd.register(app)

@@ -3,8 +3,12 @@
 This module must not know Ray, so that any ASGI server can run it.
 """
 
+import asyncio
 import base64
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Path, Request, Response
@@ -14,11 +18,13 @@ from prometheus_client.registry import CollectorRegistry
 import synthray
 from synthray.api.v1alpha1.fields import SEED_MAX
 from synthray.api.v1alpha1.generation_service import SamplerName
+from synthray.errors import Unavailable
 from synthray.generation.receipts import MAX_STEPS
 from synthray.generation.verify import read_evidence
 from synthray.serving import failures
 from synthray.serving.body_limits import BodyLimits
 from synthray.serving.connection import while_connected
+from synthray.serving.engine import EngineBusy
 from synthray.serving.failures import BadField, answer_problem
 from synthray.serving.metrics import RequestCounts, ServiceCollector
 from synthray.serving.requests import (
@@ -35,6 +41,7 @@ from synthray.serving.service import Service
 _FAILURES: Final[dict[int | str, dict[str, object]]] = {
     status: {"model": ProblemAnswer} for status in (404, 408, 413, 422, 429, 500, 503)
 }
+_GRACE_SECONDS: Final = 60.0
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -46,6 +53,7 @@ def build_http(service: Service) -> FastAPI:
         description="Synthetic images for seeds: the same seed gives the same bytes.",
         docs_url=None,
         redoc_url=None,
+        lifespan=partial(_live, service),
     )
     app.add_middleware(BodyLimits)
     failures.register(app)
@@ -55,6 +63,23 @@ def build_http(service: Service) -> FastAPI:
     _add_models(app, service)
     _add_probes(app, service, counts)
     return app
+
+
+@asynccontextmanager
+async def _live(service: Service, _app: FastAPI) -> AsyncIterator[None]:
+    """Test the replica from time to time; at the end finish what was accepted."""
+    tests = asyncio.create_task(_test_from_time_to_time(service))
+    yield
+    tests.cancel()
+    await asyncio.to_thread(service.stop, _GRACE_SECONDS)
+
+
+async def _test_from_time_to_time(service: Service) -> None:
+    while True:
+        await asyncio.sleep(service.settings.self_test_seconds)
+        # While the queue is full the next turn tests.
+        with suppress(EngineBusy, Unavailable):
+            await service.test_itself()
 
 
 def _add_images(app: FastAPI, service: Service) -> None:

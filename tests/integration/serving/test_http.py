@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import openai
 import pytest
 import requests
 import uvicorn
@@ -100,6 +101,16 @@ def test_the_same_seed_gives_the_same_bytes_whatever_else_is_asked(url: str) -> 
         again = ask(url, seed=7, steps=20).json()["data"][0]["b64_json"]
         assert all(other.result().status_code == 200 for other in others)
     assert again == alone
+
+
+def test_openais_client_works_unchanged(url: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        answer = client.images.generate(prompt="a chest X-ray", n=2, extra_body={"seed": 42})
+        assert answer.data is not None
+        own = [image["b64_json"] for image in ask(url, seed=42, n=2).json()["data"]]
+        assert [image.b64_json for image in answer.data] == own
+        with pytest.raises(openai.UnprocessableEntityError, match="give a seed from 0 on"):
+            client.images.generate(prompt="a chest X-ray")
 
 
 def test_n_images_have_the_seeds_that_follow(url: str) -> None:
