@@ -39,10 +39,11 @@ class Replica:
     def __init__(self, settings: ServingSettings) -> None:
         storage = s3_settings_from_environment(os.environ)
         loaded = load_model(settings.model_uri, storage, which=settings.which, device=pick_device())
+        self._storage = storage
         self._service = Service(loaded, settings)
 
     def __serve_build_asgi_app__(self) -> Any:
-        return build_http(self._service)
+        return build_http(self._service, self._storage)
 
     def check_health(self) -> None:
         """Raise what is wrong with this replica, for Serve to replace it."""

@@ -87,17 +87,22 @@ class Engine:
         """What new wishes are drawn with."""
         return self._benches[-1].model
 
-    def submit(self, wish: Wish, listener: Listener) -> tuple[Order, ModelIdentity]:
-        """Accept a wish; its order, and the model that draws it.
+    def submit(
+        self, wish: Wish, listener: Listener, *, rehearsed: Bench | None = None
+    ) -> tuple[Order, ModelIdentity]:
+        """Accept a wish; its order, and the model that draws it: the newest, or that of the bench rehearsed.
 
         Raises InvalidInput for an impossible sampler or number of steps, EngineBusy, EngineStopped.
         """
         with self._changed:
             if self._stopping:
                 raise EngineStopped
-            bench = self._benches[-1]
+            bench = rehearsed or self._benches[-1]
+            if bench not in self._benches:
+                self._benches.insert(0, bench)
             plan = bench.plan(wish.sampler, wish.steps)
-            self._require_room(len(wish.seeds))
+            if rehearsed is None:
+                self._require_room(len(wish.seeds))
             now = time.monotonic()
             order = Order(
                 steps=wish.steps,
@@ -119,10 +124,10 @@ class Engine:
             order.is_over = True
             self._changed.notify_all()
 
-    def replace(self, slots: Slots, model: ModelIdentity) -> None:
-        """Draw what is accepted from now on with another model."""
+    def replace(self, bench: Bench) -> None:
+        """Draw what is accepted from now on with another model; what was accepted before stays with its own."""
         with self._changed:
-            self._benches.append(Bench(slots, model))
+            self._benches = [other for other in self._benches if other is not bench] + [bench]
 
     def stop(self, grace_seconds: float) -> None:
         """Accept nothing more; finish what was accepted, or drop it at the end of the grace."""

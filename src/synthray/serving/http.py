@@ -26,6 +26,7 @@ from synthray.serving.body_limits import BodyLimits
 from synthray.serving.connection import while_connected
 from synthray.serving.engine import EngineBusy
 from synthray.serving.failures import BadField, answer_problem
+from synthray.serving.following import follow
 from synthray.serving.metrics import RequestCounts, ServiceCollector
 from synthray.serving.requests import (
     ImageAnswer,
@@ -37,6 +38,7 @@ from synthray.serving.requests import (
     VerifyAnswer,
 )
 from synthray.serving.service import Service
+from synthray.storage import S3Settings
 
 _FAILURES: Final[dict[int | str, dict[str, object]]] = {
     status: {"model": ProblemAnswer} for status in (404, 408, 413, 422, 429, 500, 503)
@@ -45,15 +47,15 @@ _GRACE_SECONDS: Final = 60.0
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
-def build_http(service: Service) -> FastAPI:
-    """All routes of one replica."""
+def build_http(service: Service, storage: S3Settings) -> FastAPI:
+    """All routes of one replica, whose run's models are in `storage`."""
     app = FastAPI(
         title="synthray",
         version=synthray.__version__,
         description="Synthetic images for seeds: the same seed gives the same bytes.",
         docs_url=None,
         redoc_url=None,
-        lifespan=partial(_live, service),
+        lifespan=partial(_live, service, storage),
     )
     app.add_middleware(BodyLimits)
     failures.register(app)
@@ -66,11 +68,15 @@ def build_http(service: Service) -> FastAPI:
 
 
 @asynccontextmanager
-async def _live(service: Service, _app: FastAPI) -> AsyncIterator[None]:
-    """Test the replica from time to time; at the end finish what was accepted."""
-    tests = asyncio.create_task(_test_from_time_to_time(service))
+async def _live(service: Service, storage: S3Settings, _app: FastAPI) -> AsyncIterator[None]:
+    """Test the replica and look for new models from time to time; at the end finish what was accepted."""
+    tasks = [
+        asyncio.create_task(_test_from_time_to_time(service)),
+        asyncio.create_task(follow(service, storage)),
+    ]
     yield
-    tests.cancel()
+    for task in tasks:
+        task.cancel()
     await asyncio.to_thread(service.stop, _GRACE_SECONDS)
 
 
@@ -128,6 +134,9 @@ def _add_images(app: FastAPI, service: Service) -> None:
         is_own_name = _require_model(service, checkpoint)
         _require_steps(service, steps)
         drawing = await while_connected(request, service.draw([seed], sampler, steps))
+        if is_own_name and name_model(drawing.book.model.uri) != checkpoint:
+            # Another model was rolled out in between: its image must not be kept under this name.
+            raise _not_served(service, checkpoint)
         tag = f'"{drawing.images[0].sha256}"'
         headers = {"ETag": tag, "Cache-Control": _FOREVER if is_own_name else "no-cache"}
         if request.headers.get("If-None-Match") == tag:
@@ -224,4 +233,9 @@ def _require_model(service: Service, name: str) -> bool:
         return True
     if name == str(service.settings.which):
         return False
-    raise BadField("model", f"{name!r} is not served here; use {own} or {service.settings.which}")
+    raise _not_served(service, name)
+
+
+def _not_served(service: Service, name: str) -> BadField:
+    choice = f"{name_model(service.model.uri)} or {service.settings.which}"
+    return BadField("model", f"{name!r} is not served here; use {choice}")

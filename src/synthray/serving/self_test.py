@@ -33,21 +33,26 @@ class GoldenSeeds:
                 f"seeds {wrong} give other pixels than at the start; this replica draws nothing more"
             )
 
+    def require_neighbours_without_effect(self, alone: str) -> None:
+        """Raise VerificationFailed unless the last seed, drawn in the first slot alone, gives this digest."""
+        last = self.seeds[-1]
+        if alone != self.digests[last]:
+            raise VerificationFailed(
+                f"seed {last} gives other pixels in slot 0 alone than in slot {last} beside others; "
+                "this replica can't keep the promise"
+            )
+
 
 def find_golden_seeds(slots: Slots) -> GoldenSeeds:
     """Draw the golden seeds; raises VerificationFailed if neighbours or the slot change an image.
 
     The slots must be empty, and are empty afterwards.
     """
-    last = slots.num_slots - 1
     together = _draw(slots, {number: number for number in range(slots.num_slots)})
-    alone = _draw(slots, {0: last})
-    if alone[0] != together[last]:
-        raise VerificationFailed(
-            f"seed {last} gives other pixels in slot 0 alone than in slot {last} beside others; "
-            "this replica can't keep the promise"
-        )
-    return GoldenSeeds(tuple(together[number] for number in range(slots.num_slots)))
+    golden_seeds = GoldenSeeds(tuple(together[number] for number in range(slots.num_slots)))
+    alone = _draw(slots, {0: golden_seeds.seeds[-1]})
+    golden_seeds.require_neighbours_without_effect(alone[0])
+    return golden_seeds
 
 
 def _draw(slots: Slots, seeds: dict[int, int]) -> dict[int, str]:

@@ -16,6 +16,7 @@ from synthray.generation.images import ImageFiles, ReceiptBook, device_of, profi
 from synthray.generation.models import LoadedModel
 from synthray.generation.verify import Evidence, Verdict, compare_model, compare_pixels
 from synthray.serving import self_test
+from synthray.serving.bench import Bench
 from synthray.serving.engine import Engine, EngineFigures, Wish
 from synthray.serving.settings import ServingSettings
 
@@ -65,15 +66,17 @@ class Service:
     """Draws with one model; its methods belong to one event loop, but for the constructor and `stop`.
 
     The constructor draws the golden seeds and raises VerificationFailed if the promise does not hold here.
+    `rollout_problem` says why the newest model is not served; empty while it is.
     """
 
     def __init__(self, loaded: LoadedModel, settings: ServingSettings) -> None:
         self.settings = settings
         self.size = "x".join(map(str, _size_px(loaded)))
         self.fingerprint = profile_fingerprint(settings.profile, device_of(loaded.unet))
-        slots = Slots(loaded.unet, loaded.schedule, loaded.prediction_type, settings.profile)
+        slots = self._slots_of(loaded)
         self._golden_seeds = self_test.find_golden_seeds(slots)
         self._failure = ""
+        self.rollout_problem = ""
         self._engine = Engine(slots, loaded.identity, max_waiting_images=settings.limits.max_queued_images)
 
     @property
@@ -119,14 +122,34 @@ class Service:
             self._failure = error.message
             _log.error("self-test: %s", error.message)
 
+    async def roll_out(self, loaded: LoadedModel) -> None:
+        """Serve another model: once its golden seeds were drawn beside whatever is drawn, and none is dropped.
+
+        Raises VerificationFailed, or what drawing raises, and serves the model of before then.
+        """
+        slots = self._slots_of(loaded)
+        rehearsed = Bench(slots, loaded.identity)
+        seeds = range(slots.num_slots)
+        together = await self._draw(seeds, self_test.SAMPLER, self_test.STEPS, rehearsed)
+        alone = await self._draw(seeds[-1:], self_test.SAMPLER, self_test.STEPS, rehearsed)
+        golden_seeds = self_test.GoldenSeeds(tuple(image.sha256 for image in together.images))
+        golden_seeds.require_neighbours_without_effect(alone.images[0].sha256)
+        self._engine.replace(rehearsed)
+        self._golden_seeds = golden_seeds
+
     def stop(self, grace_seconds: float) -> None:
         """Finish what was accepted, and end the thread that draws."""
         self._engine.stop(grace_seconds)
 
-    async def _draw(self, seeds: Sequence[int], sampler: str, steps: int) -> Drawing:
+    def _slots_of(self, loaded: LoadedModel) -> Slots:
+        return Slots(loaded.unet, loaded.schedule, loaded.prediction_type, self.settings.profile)
+
+    async def _draw(
+        self, seeds: Sequence[int], sampler: str, steps: int, rehearsed: Bench | None = None
+    ) -> Drawing:
         mailbox = _Mailbox()
         wish = Wish(seeds, sampler, steps, self.settings.max_wait_seconds)
-        order, model = self._engine.submit(wish, mailbox)
+        order, model = self._engine.submit(wish, mailbox, rehearsed=rehearsed)
         try:
             images = await mailbox.wait()
         finally:

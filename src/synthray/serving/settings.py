@@ -17,7 +17,10 @@ class ServingLimits:
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """A model and how it is drawn with; `which` chooses among a run's models."""
+    """A model and how it is drawn with; `which` chooses among a run's models.
+
+    latest and best are looked up again every `follow_seconds`, never if that is 0.
+    """
 
     model_uri: str
     which: str | int = LATEST
@@ -27,3 +30,4 @@ class ServingSettings:
     limits: ServingLimits = field(default_factory=ServingLimits)
     max_wait_seconds: float = 300.0
     self_test_seconds: float = 3600.0
+    follow_seconds: float = 15.0

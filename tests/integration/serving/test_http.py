@@ -13,8 +13,8 @@ import numpy as np
 import openai
 import pytest
 import requests
-import uvicorn
 from committed_run import build_tiny_unet
+from http_service import answering
 from PIL import Image, PngImagePlugin
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,7 +23,6 @@ from synthray.generation.generator import Generator
 from synthray.generation.identity import identify
 from synthray.generation.models import LoadedModel
 from synthray.generation.profile import STRICT_1
-from synthray.serving.http import build_http
 from synthray.serving.service import Service
 from synthray.serving.settings import ServingLimits, ServingSettings
 
@@ -52,18 +51,8 @@ def service(loaded: LoadedModel) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def url(service: Service) -> Iterator[str]:
-    config = uvicorn.Config(build_http(service), host="127.0.0.1", port=0, log_level="warning", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with answering(service) as address:
+        yield address
 
 
 def ask(url: str, **body: Any) -> requests.Response:

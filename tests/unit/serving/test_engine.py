@@ -15,9 +15,11 @@ from synthray.errors import InvalidInput, SynthrayError
 from synthray.generation.generator import DrawnSample, GeneratedImage, Generator, Slots
 from synthray.generation.identity import ModelIdentity
 from synthray.generation.profile import STRICT_1
+from synthray.serving.bench import Bench
 from synthray.serving.engine import Engine, EngineBusy, EngineStopped, Wish
 
 PATIENCE_SECONDS = 60.0
+MOST_WAITING = 100
 OLD, NEW = ModelIdentity("old", "1", "a"), ModelIdentity("new", "2", "a")
 
 
@@ -92,7 +94,7 @@ def slots(make_slots: Callable[..., GatedSlots]) -> GatedSlots:
 
 @pytest.fixture
 def engine(slots: GatedSlots) -> Iterator[Engine]:
-    engine = Engine(slots, OLD, max_waiting_images=100)
+    engine = Engine(slots, OLD, max_waiting_images=MOST_WAITING)
     yield engine
     slots.open()
     engine.stop(grace_seconds=0)
@@ -192,7 +194,7 @@ def test_another_model_draws_what_is_asked_from_then_on_and_nothing_is_dropped(
     before = ask(engine, range(9))
     slots.arrived.get(timeout=PATIENCE_SECONDS)
     new = make_slots(model_seed=1)
-    engine.replace(new, NEW)
+    engine.replace(Bench(new, NEW))
     assert engine.model == NEW
     after = ask(engine, range(9))
     slots.open()
@@ -200,6 +202,25 @@ def test_another_model_draws_what_is_asked_from_then_on_and_nothing_is_dropped(
     assert (before.wait(), after.wait()) == (None, None)
     assert shas(before) == reference(schedule, range(9), "ddim", 2)
     assert shas(after) == reference(schedule, range(9), "ddim", 2, model=1)
+
+
+def test_a_model_is_rehearsed_beside_the_one_that_is_drawn_with_and_past_a_full_queue(
+    engine: Engine, slots: GatedSlots, make_slots: Callable[..., GatedSlots], schedule: NoiseSchedule
+) -> None:
+    before = ask(engine, range(MOST_WAITING))
+    slots.arrived.get(timeout=PATIENCE_SECONDS)
+    new = make_slots(model_seed=1)
+    new.open()
+    bench = Bench(new, NEW)
+    rehearsal = Heard()
+    _, model = engine.submit(Wish(range(MOST_WAITING), "ddim", 1), rehearsal, rehearsed=bench)
+    assert (model, engine.model) == (NEW, OLD)
+    slots.open()
+    assert (rehearsal.wait(), before.wait()) == (None, None)
+    assert shas(before) == reference(schedule, range(MOST_WAITING), "ddim", 2)
+    assert shas(rehearsal) == reference(schedule, range(MOST_WAITING), "ddim", 1, model=1)
+    engine.replace(bench)
+    assert engine.model == NEW
 
 
 def test_a_device_that_fails_ends_requests_with_a_word_and_not_the_thread(
