@@ -16,9 +16,7 @@ from synthray.storage import S3Settings
 def answering(service: Service) -> Iterator[str]:
     """The service's URL, until the context ends."""
     app = build_http(service, S3Settings())
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none")
-    )
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     deadline = time.monotonic() + 30

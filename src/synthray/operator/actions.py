@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from synthray.api.v1alpha1 import TrainingRunStatus
-from synthray.operator.pods import Manifest
+from synthray.operator.pod_parts import Manifest
 
 
 @dataclass(frozen=True)

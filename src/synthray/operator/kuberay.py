@@ -16,7 +16,8 @@ from synthray.api.names import (
 from synthray.api.v1alpha1 import TrainingRun
 from synthray.operator.configuration import NetworkPolicies, OperatorConfiguration
 from synthray.operator.digest import digest_spec
-from synthray.operator.pods import Manifest, build_head_template, build_labels, build_worker_template
+from synthray.operator.pod_parts import Manifest
+from synthray.operator.pods import build_head_template, build_labels, build_worker_template
 
 RAY_API_VERSION: Final = "ray.io/v1"
 RAY_VERSION: Final = "2.60.0"

@@ -1,18 +1,10 @@
-"""The pods of an attempt: a head that drives and workers that compute. Pure; KubeRay adds what starts Ray.
-
-Everything that runs beside images of patients runs restricted: no root, no capabilities, a read-only root
-file system, no token of a service account.
-"""
+"""The pods of an attempt: a head that drives and workers that compute. Pure; KubeRay adds what starts Ray."""
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from synthray.api.names import (
     ATTEMPT_LABEL,
-    CA_BUNDLE_DIRECTORY,
-    CACHE_DIRECTORY,
-    CREDENTIALS_DIRECTORY,
-    CREDENTIALS_DIRECTORY_VARIABLE,
     GPU_PRODUCT_LABEL,
     GPU_RESOURCE,
     HEAD_ROLE,
@@ -26,19 +18,22 @@ from synthray.api.names import (
     WORKER_ROLE,
 )
 from synthray.api.v1alpha1 import TrainingRun
-from synthray.operator.configuration import OperatorConfiguration, Proxy, Toleration
+from synthray.operator.configuration import OperatorConfiguration
+from synthray.operator.pod_parts import (
+    Manifest,
+    build_container,
+    build_pod,
+    build_probe,
+    build_tolerations,
+    build_volumes,
+)
 
-_USER: Final = 10001
 _AGENT_PORT: Final = 52365
 # After its drain a worker still has this long to end by itself.
 _AFTER_DRAIN_SECONDS: Final = 15
-# Kubernetes notices a silent node after 50 s; its pods are given up this much later.
-_NODE_LOSS_SECONDS: Final = 30
 # A head that is gone never comes back; the next attempt wants this worker's card.
 _HEADLESS_SECONDS: Final = 20
 _HEAD_CACHE: Final = "2Gi"
-
-Manifest = dict[str, Any]
 
 
 def build_labels(run: TrainingRun, attempt: int) -> dict[str, str]:
@@ -58,7 +53,7 @@ def build_head_template(
     """The head's pod: `synthray driver`, which starts Ray's head by itself, on a CPU."""
     head = configuration.head
     container = {
-        **_container("ray-head", run, configuration, image),
+        **build_container("ray-head", run.spec.object_storage, configuration, image),
         "command": ["synthray", "driver", f"{RUN_DIRECTORY}/{RUN_FILE_NAME}"],
         "ports": [
             {"name": METRICS_PORT_NAME, "containerPort": METRICS_PORT},
@@ -70,14 +65,14 @@ def build_head_template(
             "requests": {"cpu": head.cpu, "memory": head.memory},
             "limits": {"memory": head.memory},
         },
-        "readinessProbe": _probe("/healthz", METRICS_PORT, period_seconds=5, failures=3),
-        "livenessProbe": _probe("/healthz", METRICS_PORT, period_seconds=10, failures=6),
+        "readinessProbe": build_probe("/healthz", METRICS_PORT, period_seconds=5, failures=3),
+        "livenessProbe": build_probe("/healthz", METRICS_PORT, period_seconds=10, failures=6),
     }
     # A head takes no card, even where the runtime would give it all of them.
     container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     container["volumeMounts"].append({"name": "run", "mountPath": RUN_DIRECTORY, "readOnly": True})
     volumes = [
-        *_volumes(run, shared_memory="256Mi", cache_size=_HEAD_CACHE),
+        *build_volumes(run.spec.object_storage, shared_memory="256Mi", cache_size=_HEAD_CACHE),
         {"name": "run", "downwardAPI": {"items": [_run_file()]}},
     ]
     return {
@@ -93,9 +88,9 @@ def build_head_template(
             },
         },
         "spec": {
-            **_pod(run, configuration, container, volumes),
+            **build_pod(run.spec, configuration, container, volumes),
             "nodeSelector": dict(head.node_selector),
-            "tolerations": _tolerations(head.tolerations),
+            "tolerations": build_tolerations(head.tolerations),
         },
     }
 
@@ -111,10 +106,10 @@ def build_worker_template(
         limits[GPU_RESOURCE] = str(workers.gpu.per_worker)
         selector[GPU_PRODUCT_LABEL] = workers.gpu.product
     container = {
-        **_container("ray-worker", run, configuration, image),
+        **build_container("ray-worker", run.spec.object_storage, configuration, image),
         "resources": {"requests": {"cpu": workers.cpu, **limits}, "limits": limits},
-        "readinessProbe": _probe("/api/healthz", _AGENT_PORT, period_seconds=5, failures=3),
-        "livenessProbe": _probe("/api/healthz", _AGENT_PORT, period_seconds=10, failures=12),
+        "readinessProbe": build_probe("/api/healthz", _AGENT_PORT, period_seconds=5, failures=3),
+        "livenessProbe": build_probe("/api/healthz", _AGENT_PORT, period_seconds=10, failures=12),
     }
     drain_seconds = configuration.workers.grace_seconds - _AFTER_DRAIN_SECONDS
     container["env"] += [
@@ -123,14 +118,18 @@ def build_worker_template(
     ]
     if workers.gpu is None:
         container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
-    volumes = _volumes(run, shared_memory=configuration.workers.shared_memory, cache_size=workers.cache_size)
+    volumes = build_volumes(
+        run.spec.object_storage,
+        shared_memory=configuration.workers.shared_memory,
+        cache_size=workers.cache_size,
+    )
     labels = {**build_labels(run, attempt), ROLE_LABEL: WORKER_ROLE}
     return {
         "metadata": {"labels": labels},
         "spec": {
-            **_pod(run, configuration, container, volumes),
+            **build_pod(run.spec, configuration, container, volumes),
             "nodeSelector": selector,
-            "tolerations": _tolerations(configuration.workers.tolerations),
+            "tolerations": build_tolerations(configuration.workers.tolerations),
             "topologySpreadConstraints": [
                 {
                     "maxSkew": 1,
@@ -164,121 +163,8 @@ def build_run_document(run: TrainingRun) -> str:
     return json.dumps({"apiVersion": run.api_version, "kind": run.kind, **fields})
 
 
-def _pod(
-    run: TrainingRun, configuration: OperatorConfiguration, container: Manifest, volumes: list[Manifest]
-) -> Manifest:
-    spec: Manifest = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": configuration.workers.grace_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": volumes,
-    }
-    if run.spec.service_account_name:
-        spec["serviceAccountName"] = run.spec.service_account_name
-    if run.spec.priority_class_name:
-        spec["priorityClassName"] = run.spec.priority_class_name
-    if configuration.images.pull_secret_names:
-        spec["imagePullSecrets"] = [{"name": name} for name in configuration.images.pull_secret_names]
-    return spec
-
-
-def _container(name: str, run: TrainingRun, configuration: OperatorConfiguration, image: str) -> Manifest:
-    environment = [
-        {"name": "HOME", "value": "/home/synthray"},
-        *_proxy_environment(configuration.proxy, configuration.cluster_domain),
-        *({"name": name, "value": value} for name, value in sorted(configuration.environment.items())),
-    ]
-    mounts: list[Manifest] = [
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 a volume of the pod's own
-        {"name": "home", "mountPath": "/home/synthray"},
-        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 a volume of the pod's own
-        {"name": "cache", "mountPath": CACHE_DIRECTORY},
-    ]
-    storage = run.spec.object_storage
-    if storage.credentials_secret_name:
-        environment.append({"name": CREDENTIALS_DIRECTORY_VARIABLE, "value": CREDENTIALS_DIRECTORY})
-        mounts.append({"name": "credentials", "mountPath": CREDENTIALS_DIRECTORY, "readOnly": True})
-    if storage.ca_bundle_config_map_name:
-        environment.append({"name": "AWS_CA_BUNDLE", "value": f"{CA_BUNDLE_DIRECTORY}/ca.crt"})
-        mounts.append({"name": "ca-bundle", "mountPath": CA_BUNDLE_DIRECTORY, "readOnly": True})
-    return {
-        "name": name,
-        "image": image,
-        "imagePullPolicy": configuration.images.pull_policy,
-        "env": environment,
-        "volumeMounts": mounts,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-
-
-def _volumes(run: TrainingRun, *, shared_memory: str, cache_size: str) -> list[Manifest]:
-    storage = run.spec.object_storage
-    volumes: list[Manifest] = [
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "home", "emptyDir": {}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
-        {"name": "cache", "emptyDir": {"sizeLimit": cache_size}},
-    ]
-    if storage.credentials_secret_name:
-        secret = {"secretName": storage.credentials_secret_name, "defaultMode": 0o440}
-        volumes.append({"name": "credentials", "secret": secret})
-    if storage.ca_bundle_config_map_name:
-        volumes.append({"name": "ca-bundle", "configMap": {"name": storage.ca_bundle_config_map_name}})
-    return volumes
-
-
 def _run_file() -> Manifest:
     return {
         "path": RUN_FILE_NAME,
         "fieldRef": {"fieldPath": f"metadata.annotations['{RUN_DOCUMENT_ANNOTATION}']"},
     }
-
-
-def _probe(path: str, port: int, *, period_seconds: int, failures: int) -> Manifest:
-    return {
-        "httpGet": {"path": path, "port": port},
-        "periodSeconds": period_seconds,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-        "initialDelaySeconds": period_seconds,
-    }
-
-
-def _tolerations(tolerations: tuple[Toleration, ...]) -> list[Manifest]:
-    """The configured ones, and short patience with nodes that are gone."""
-    lost = [
-        {
-            "key": f"node.kubernetes.io/{condition}",
-            "operator": "Exists",
-            "effect": "NoExecute",
-            "tolerationSeconds": _NODE_LOSS_SECONDS,
-        }
-        for condition in ("not-ready", "unreachable")
-    ]
-    return [*(toleration.model_dump(exclude_defaults=True) for toleration in tolerations), *lost]
-
-
-def _proxy_environment(proxy: Proxy, cluster_domain: str) -> list[Manifest]:
-    if not proxy.http and not proxy.https:
-        return []
-    inside = f"localhost,127.0.0.1,.svc,.{cluster_domain}"
-    values = {
-        "HTTP_PROXY": proxy.http,
-        "HTTPS_PROXY": proxy.https,
-        "NO_PROXY": f"{inside},{proxy.exceptions}" if proxy.exceptions else inside,
-    }
-    return [{"name": name, "value": value} for name, value in values.items() if value]

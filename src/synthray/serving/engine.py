@@ -125,7 +125,7 @@ class Engine:
             self._changed.notify_all()
 
     def replace(self, bench: Bench) -> None:
-        """Draw what is accepted from now on with another model; what was accepted before stays with its own."""
+        """Draw what is accepted from now on with another model; earlier requests stay with their own."""
         with self._changed:
             self._benches = [other for other in self._benches if other is not bench] + [bench]
 
