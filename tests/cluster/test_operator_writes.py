@@ -99,4 +99,4 @@ def test_a_number_of_workers_that_another_hand_was_quicker_to_change_is_a_confli
         operator.create(RUN)
         operator.settle()
         with pytest.raises(Conflict):
-            Cluster(server).patch_ray_cluster(namespace, "chest-1", build_replicas_patch(7, 3, ()))
+            Cluster(server).patch("RayCluster", namespace, "chest-1", build_replicas_patch(7, 3, ()))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from synthray.serving.http import build_http
+from synthray.serving.metrics import RequestCounts
 from synthray.serving.service import Service
 from synthray.storage import S3Settings
 
@@ -15,7 +16,7 @@ from synthray.storage import S3Settings
 @contextmanager
 def answering(service: Service) -> Iterator[str]:
     """The service's URL, until the context ends."""
-    app = build_http(service, S3Settings())
+    app = build_http(service, S3Settings(), RequestCounts())
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()

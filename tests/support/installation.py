@@ -51,6 +51,8 @@ class Installation:
             f"workerImage.tag={tag}",
             "config.head.cpu=200m",
             "config.head.memory=2Gi",
+            "config.replicas.cpu=200m",
+            "config.replicas.memory=3Gi",
             "config.environment.SYNTHRAY_DEVICE=cpu",
             *settings,
         )

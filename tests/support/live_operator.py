@@ -10,12 +10,10 @@ from typing import Any
 from synthray.operator.cluster import ApiServer, Cluster, Conflict, Missing, Refused
 from synthray.operator.cluster.watching import PODS, RAY_CLUSTERS, RUNS
 from synthray.operator.configuration import Images, OperatorConfiguration
-from synthray.operator.controller import Controller
-from synthray.operator.metrics import OperatorMetrics
 from synthray.operator.progress import DriverProgress, ProgressView
+from synthray.operator.run_reconciler import RunReconciler
 from synthray.operator.store import Store
 from synthray.operator.views import RunKey
-from synthray.operator.work_queue import WorkQueue
 
 Document = dict[str, Any]
 
@@ -165,21 +163,18 @@ class LiveOperator:
             newest["metadata"]["uid"], datetime.now(UTC).replace(microsecond=0), progress
         )
 
-    def _take_over(self) -> Controller:
+    def _take_over(self) -> RunReconciler:
         store = Store()
         for kind in (RUNS, RAY_CLUSTERS, PODS):
             query = {"labelSelector": kind.selector} if kind.selector else None
             for item in self.server.request("GET", kind.url(self.namespace), query=query)["items"]:
                 store.set({**item, "kind": kind.name})
-        queue: WorkQueue[RunKey] = WorkQueue()
         is_installed: Callable[[], bool] = lambda: True  # noqa: E731
-        return Controller(
+        return RunReconciler(
             configuration=CONFIGURATION,
             cluster=Cluster(self.server),
             store=store,
             progress=self.words,  # type: ignore[arg-type]  # the test's own words
-            queue=queue,
-            metrics=OperatorMetrics(lambda: 0),
             is_kuberay_installed=is_installed,
             knows_nodes=False,
         )

@@ -53,6 +53,15 @@ def build_generation_service(document: Mapping[str, Any]) -> GenerationService:
     return _build(GenerationService, document)
 
 
+def load_run_or_service(path: Path | str) -> TrainingRun | GenerationService:
+    """The TrainingRun or GenerationService of a file; raises like `load_training_run`."""
+    documents = read_yaml_file(Path(path))
+    first = documents[0] if documents else None
+    if isinstance(first, Mapping) and first.get("kind") == "GenerationService":
+        return load_generation_service(path)
+    return load_training_run(path)
+
+
 def read_object(path: Path, *, kind: str) -> dict[str, Any]:
     """The one document of a file, of this kind; raises NotFound or InvalidInput."""
     documents = read_yaml_file(path)

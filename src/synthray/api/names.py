@@ -13,15 +13,21 @@ METRICS_PORT: Final = 8090
 METRICS_PORT_NAME: Final = "driver"
 GENERATION_PORT: Final = 8000
 STORAGE_PORT: Final = 8333
+REPLICA_PORT_NAME: Final = "replica"
+"""The same port of a service's replica: /metrics and /progress of that replica alone."""
 
 RUN_LABEL: Final = "synthray.io/run"
+SERVICE_LABEL: Final = "synthray.io/service"
 ATTEMPT_LABEL: Final = "synthray.io/attempt"
 ROLE_LABEL: Final = "synthray.io/role"
 HEAD_ROLE: Final = "head"
 WORKER_ROLE: Final = "worker"
+REPLICA_ROLE: Final = "replica"
 RUN_DOCUMENT_ANNOTATION: Final = "synthray.io/run-document"
 """On a head pod: the TrainingRun as JSON, which its driver reads from a mounted file."""
 SPEC_DIGEST_ANNOTATION: Final = "synthray.io/spec-digest"
+REPLICAS_DIGEST_ANNOTATION: Final = "synthray.io/replicas-digest"
+"""On a RayService: of what its replicas were started with."""
 RETRY_ANNOTATION: Final = "synthray.io/retry"
 PAUSED_ANNOTATION: Final = "synthray.io/paused"
 GPU_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"

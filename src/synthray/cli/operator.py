@@ -54,27 +54,22 @@ def operator(
 
 
 def render(
-    run_file: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="A TrainingRun.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A TrainingRun or GenerationService.")],
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="The operator's configuration.")
     ] = None,
-    attempt: Annotated[int, typer.Option(min=1, help="Number of the attempt.")] = 1,
+    attempt: Annotated[int, typer.Option(min=1, help="Of a run: number of the attempt.")] = 1,
 ) -> None:
-    """Print what the operator would apply for a run: its RayCluster and NetworkPolicy. Asks no cluster."""
+    """Print what the operator would apply for a run or a service. Asks no cluster."""
     import yaml
 
-    from synthray.api.loading import load_training_run
     from synthray.operator.configuration import Images, OperatorConfiguration
-    from synthray.operator.kuberay import build_network_policy, build_ray_cluster
     from synthray.operator.process import load_configuration
+    from synthray.operator.rendering import render_file
 
-    run = load_training_run(run_file)
     if config is not None:
         configuration = load_configuration(config)
     else:
         configuration = OperatorConfiguration(images=Images(worker="synthray/worker:dev"))
-    image = run.spec.image or configuration.images.worker
-    documents = [build_ray_cluster(run, attempt, configuration, image=image)]
-    if configuration.network_policies.enabled:
-        documents.append(build_network_policy(run, configuration.network_policies))
+    documents = render_file(file, configuration, attempt=attempt)
     results.print(yaml.safe_dump_all(documents, sort_keys=False), end="", soft_wrap=True, highlight=False)

@@ -7,7 +7,7 @@ from synthray.errors import Reason
 from synthray.operator.actions import Decision, StartAttempt
 from synthray.operator.conditions import NO, Answer, Answers
 from synthray.operator.configuration import OperatorConfiguration
-from synthray.operator.kuberay import build_network_policy, build_ray_cluster
+from synthray.operator.kuberay import build_ray_cluster, build_run_network_policy
 from synthray.operator.observation import Observation
 from synthray.operator.reasons import Consequence, find_consequence
 from synthray.operator.status import build_status
@@ -52,7 +52,7 @@ def begin_attempt(
     policies = configuration.network_policies
     start = StartAttempt(
         build_ray_cluster(run, announced.attempt, configuration, image=image),
-        build_network_policy(run, policies) if policies.enabled else None,
+        build_run_network_policy(run, policies) if policies.enabled else None,
     )
     return Decision(build_status(observation, announced, answers, "Pending"), (start,))
 

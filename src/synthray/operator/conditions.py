@@ -1,4 +1,4 @@
-"""Conditions: seven answers about a run, each with a reason and a sentence. Pure."""
+"""Conditions: answers about a run or a service, each with a reason and a sentence. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,8 +34,18 @@ class Answers:
     suspended: Answer = NO
 
 
+@dataclass(frozen=True)
+class ServiceAnswers:
+    """One answer for each condition of a service."""
+
+    ready: Answer
+    progressing: Answer
+    degraded: Answer = NO
+    blocked: Answer = NO
+
+
 def build_conditions(
-    answers: Answers, previous: tuple[Condition, ...], generation: int, now: datetime
+    answers: Answers | ServiceAnswers, previous: tuple[Condition, ...], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
     """The conditions in a fixed order; one whose status is as before keeps its time of transition."""
     before = {condition.type: condition for condition in previous}

@@ -90,6 +90,13 @@ class WorkerPods(ApiModel):
     )
 
 
+class ReplicaPods(ApiModel):
+    """What the pods of all replicas of generation services have in common."""
+
+    cpu: Quantity = Field(default="2", description="CPU cores requested.")
+    memory: Quantity = Field(default="8Gi", description="Memory, as request and limit.")
+
+
 class Proxy(ApiModel):
     """The proxy through which pods reach object storage."""
 
@@ -131,6 +138,9 @@ class OperatorConfiguration(ApiModel):
     allowed: Allowed = Field(default=Allowed(), description="What runs may name beside the defaults.")
     head: Head = Field(default=Head(), description="The pod of a run's driver.")
     workers: WorkerPods = Field(default=WorkerPods(), description="The pods of workers.")
+    replicas: ReplicaPods = Field(
+        default=ReplicaPods(), description="The pods of replicas; nodes and grace are those of workers."
+    )
     environment: dict[_VariableName, _VariableValue] = Field(
         default={},
         max_length=64,

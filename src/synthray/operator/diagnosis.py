@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from synthray.api.names import HEAD_ROLE
-from synthray.api.v1alpha1 import TrainingRun
 from synthray.errors import Reason
 from synthray.operator.observation import Observation
 from synthray.operator.views import NodeView, PodView
@@ -35,7 +34,7 @@ def find_head_obstacle(observation: Observation) -> Obstacle | None:
     if head is not None:
         return _find_pod_obstacle(observation, head)
     if observation.troubles:
-        return _describe_trouble(observation.run, observation.troubles)
+        return describe_trouble(observation.run.metadata.namespace, "spec.workers", observation.troubles)
     if (
         not cluster.is_seen_by_kuberay
         and observation.age_seconds(cluster.created) > _KUBERAY_PATIENCE_SECONDS
@@ -56,7 +55,7 @@ def find_worker_obstacle(observation: Observation) -> Obstacle | None:
             return found
     cluster = observation.current
     if cluster is not None and len(present) < cluster.replicas and observation.troubles:
-        return _describe_trouble(observation.run, observation.troubles)
+        return describe_trouble(observation.run.metadata.namespace, "spec.workers", observation.troubles)
     return None
 
 
@@ -82,18 +81,18 @@ def _find_pod_obstacle(observation: Observation, pod: PodView) -> Obstacle | Non
     if pod.fails_to_pull:
         return Obstacle(
             Reason.IMAGE_PULL,
-            f"pod {pod.name} can't get its image ({pod.waiting}: {_quote(pod.waiting_message)}); correct "
+            f"pod {pod.name} can't get its image ({pod.waiting}: {quote(pod.waiting_message)}); correct "
             "spec.image or the chart's images.worker, or give the nodes access to the registry "
             "(images.pullSecretNames)",
         )
     if pod.waiting == "CreateContainerConfigError":
-        return _describe_missing_reference(observation.run, pod.waiting_message)
+        return describe_missing_reference(observation.run.metadata.namespace, pod.waiting_message)
     if _hangs_in_creation(observation, pod):
-        return _describe_missing_reference(observation.run, " ".join(observation.troubles))
+        return describe_missing_reference(observation.run.metadata.namespace, " ".join(observation.troubles))
     return None
 
 
-def _describe_missing_reference(run: TrainingRun, message: str) -> Obstacle | None:
+def describe_missing_reference(namespace: str, message: str) -> Obstacle | None:
     """The obstacle in words such as `MountVolume.SetUp failed …: secret "x" not found`."""
     found = _MISSING_REFERENCE.search(message)
     if found is None:
@@ -104,30 +103,30 @@ def _describe_missing_reference(run: TrainingRun, message: str) -> Obstacle | No
     }[found[1].lower()]
     return Obstacle(
         Reason.SECRET_MISSING,
-        f"{kind} {found[2]} does not exist in namespace {run.metadata.namespace}; create it with the {keys}, "
+        f"{kind} {found[2]} does not exist in namespace {namespace}; create it with the {keys}, "
         f"or correct spec.objectStorage.{field}",
     )
 
 
-def _describe_trouble(run: TrainingRun, troubles: tuple[str, ...]) -> Obstacle:
+def describe_trouble(namespace: str, field: str, troubles: tuple[str, ...]) -> Obstacle:
     """The obstacle in the newest warning that KubeRay or the kubelet wrote."""
     newest = troubles[0]
     if "exceeded quota" in newest:
         return Obstacle(
             Reason.QUOTA_EXCEEDED,
-            f"a ResourceQuota of namespace {run.metadata.namespace} refuses the pod ({_quote(newest)}); "
-            "raise it, or lower spec.workers",
+            f"a ResourceQuota of namespace {namespace} refuses the pod ({quote(newest)}); "
+            f"raise it, or lower {field}",
         )
     return Obstacle(
         Reason.ADMISSION_DENIED,
-        f"the cluster refuses the pod ({_quote(newest)}); change what it complains of in the run or in the "
+        f"the cluster refuses the pod ({quote(newest)}); change what it complains of in the run or in the "
         "cluster's policies",
     )
 
 
 def _describe_unschedulable(observation: Observation, pod: PodView) -> str:
     gpu, nodes = observation.run.spec.workers.gpu, observation.surroundings.nodes
-    said = f"the scheduler says: {_quote(pod.unschedulable)}"
+    said = f"the scheduler says: {quote(pod.unschedulable)}"
     if gpu is None or nodes is None or pod.role == HEAD_ROLE:
         return f"no node has room for pod {pod.name}; {said}"
     matching = [node for node in nodes if node.gpu_product == gpu.product]
@@ -154,6 +153,7 @@ def _name_products(nodes: tuple[NodeView, ...]) -> str:
     return f"there are {named}"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A message of the cluster on one line, cut where it rambles."""
     line = " ".join(text.split())
     return line if len(line) <= _QUOTED_CHARACTERS else f"{line[:_QUOTED_CHARACTERS]}…"

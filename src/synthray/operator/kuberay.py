@@ -3,19 +3,19 @@
 Nothing here is applied again while an attempt runs, so that a new release of the operator restarts no run.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from synthray.api.names import (
     API_VERSION,
-    METRICS_PORT,
     ROLE_LABEL,
     RUN_LABEL,
     SPEC_DIGEST_ANNOTATION,
     ray_cluster_name,
 )
-from synthray.api.v1alpha1 import TrainingRun
+from synthray.api.v1alpha1 import GenerationService, TrainingRun
 from synthray.operator.configuration import NetworkPolicies, OperatorConfiguration
 from synthray.operator.digest import digest_spec
+from synthray.operator.network_policy import build_network_policy
 from synthray.operator.pod_parts import Manifest
 from synthray.operator.pods import build_head_template, build_labels, build_worker_template
 
@@ -24,9 +24,7 @@ RAY_VERSION: Final = "2.60.0"
 WORKER_GROUP: Final = "workers"
 # An empty group may grow to any size: the operator alone sets its replicas.
 _NO_LIMIT: Final = 2147483647
-# KubeRay asks the head's dashboard how things are.
-_DASHBOARD_PORT: Final = 8265
-_OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
+OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
 
 
 def build_ray_cluster(
@@ -45,7 +43,7 @@ def build_ray_cluster(
                 "ray.io/disable-provisioned-head-restart": "true",
                 SPEC_DIGEST_ANNOTATION: digest_spec(run.spec),
             },
-            "ownerReferences": [_owner(run)],
+            "ownerReferences": [build_owner(run)],
         },
         "spec": {
             "rayVersion": RAY_VERSION,
@@ -56,7 +54,7 @@ def build_ray_cluster(
                     "num-cpus": "0",
                     "num-gpus": "0",
                     "dashboard-host": "0.0.0.0",  # noqa: S104 KubeRay asks from outside, with Ray's token
-                    "object-store-memory": str(_OBJECT_STORE_BYTES),
+                    "object-store-memory": str(OBJECT_STORE_BYTES),
                 },
                 "template": build_head_template(run, attempt, configuration, image),
             },
@@ -70,7 +68,7 @@ def build_ray_cluster(
                     "rayStartParams": {
                         # One pod is one place for a worker, however many cores it has.
                         "num-cpus": "1",
-                        "object-store-memory": str(_OBJECT_STORE_BYTES),
+                        "object-store-memory": str(OBJECT_STORE_BYTES),
                     },
                     "template": build_worker_template(run, attempt, configuration, image),
                 }
@@ -79,45 +77,15 @@ def build_ray_cluster(
     }
 
 
-def build_network_policy(run: TrainingRun, policies: NetworkPolicies) -> Manifest:
+def build_run_network_policy(run: TrainingRun, policies: NetworkPolicies) -> Manifest:
     """Who may talk to a run's pods, and whom they may talk to."""
-    own_pods = {"podSelector": {"matchLabels": {RUN_LABEL: run.metadata.name}}}
-    scrapers: dict[str, Any] = {"namespaceSelector": {}}
-    if policies.metrics_namespace:
-        labels = {"kubernetes.io/metadata.name": policies.metrics_namespace}
-        scrapers = {"namespaceSelector": {"matchLabels": labels}}
-    kuberay = {
-        "namespaceSelector": {},
-        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
+    metadata = {
+        "name": f"synthray-{run.metadata.name}",
+        "namespace": run.metadata.namespace,
+        "labels": {RUN_LABEL: run.metadata.name, "app.kubernetes.io/managed-by": "synthray-operator"},
+        "ownerReferences": [build_owner(run)],
     }
-    operator = {
-        "namespaceSelector": {},
-        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "synthray-operator"}},
-    }
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {
-            "name": f"synthray-{run.metadata.name}",
-            "namespace": run.metadata.namespace,
-            "labels": {RUN_LABEL: run.metadata.name, "app.kubernetes.io/managed-by": "synthray-operator"},
-            "ownerReferences": [_owner(run)],
-        },
-        "spec": {
-            "podSelector": {"matchLabels": {RUN_LABEL: run.metadata.name}},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [
-                {"from": [own_pods]},
-                {"from": [kuberay], "ports": [{"protocol": "TCP", "port": _DASHBOARD_PORT}]},
-                {"from": [operator, scrapers], "ports": [{"protocol": "TCP", "port": METRICS_PORT}]},
-            ],
-            "egress": [
-                {"to": [own_pods]},
-                {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
-                {"ports": [{"protocol": "TCP", "port": port} for port in policies.storage_ports]},
-            ],
-        },
-    }
+    return build_network_policy(metadata, {RUN_LABEL: run.metadata.name}, policies)
 
 
 def build_worker_selector(run: str) -> str:
@@ -138,12 +106,13 @@ def build_replicas_patch(current: int, wanted: int, pods_to_delete: tuple[str, .
     ]
 
 
-def _owner(run: TrainingRun) -> Manifest:
+def build_owner(owner: TrainingRun | GenerationService) -> Manifest:
+    """The reference by which what is made goes with its owner."""
     return {
         "apiVersion": API_VERSION,
-        "kind": "TrainingRun",
-        "name": run.metadata.name,
-        "uid": run.metadata.uid,
+        "kind": owner.kind,
+        "name": owner.metadata.name,
+        "uid": owner.metadata.uid,
         "controller": True,
         "blockOwnerDeletion": True,
     }

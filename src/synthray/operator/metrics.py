@@ -10,7 +10,6 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_KIND: Final = "TrainingRun"
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -60,12 +59,12 @@ class OperatorMetrics:
         )
 
     @contextmanager
-    def reconciling(self) -> Iterator[Outcome]:
+    def reconciling(self, kind: str) -> Iterator[Outcome]:
         """Time one look and count how it went."""
         outcome = Outcome()
-        with self._seconds.labels(_KIND).time():
+        with self._seconds.labels(kind).time():
             yield outcome
-        self._reconciles.labels(_KIND, outcome.name).inc()
+        self._reconciles.labels(kind, outcome.name).inc()
         if outcome.name == "success":
             self._last.set_to_current_time()
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from synthray.api.v1alpha1 import TrainingRunStatus
+from synthray.api.v1alpha1.object_meta import Condition
 from synthray.operator.actions import Tell
 from synthray.operator.conditions import find_condition, holds
 from synthray.operator.endings import SPEC_CHANGED
@@ -13,7 +14,10 @@ _WARNINGS: Final = frozenset({"Blocked", "Degraded", "Failed"})
 
 def find_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> tuple[Tell, ...]:
     """One Event for each transition, none while things stay as they are."""
-    return (*_attempt_news(previous, current), *_condition_news(previous, current))
+    return (
+        *_attempt_news(previous, current),
+        *find_condition_news(previous.conditions, current.conditions),
+    )
 
 
 def _attempt_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> list[Tell]:
@@ -35,14 +39,15 @@ def _attempt_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> li
     return []
 
 
-def _condition_news(previous: TrainingRunStatus, current: TrainingRunStatus) -> list[Tell]:
+def find_condition_news(previous: tuple[Condition, ...], current: tuple[Condition, ...]) -> tuple[Tell, ...]:
+    """One Event for each condition that became true, or true for another reason."""
     news = []
     for name in _TOLD:
-        after = find_condition(current.conditions, name)
-        before = find_condition(previous.conditions, name)
+        after = find_condition(current, name)
+        before = find_condition(previous, name)
         if after is None or after.status != "True":
             continue
         if before is None or before.status != "True" or before.reason != after.reason:
             reason = after.reason if name in _WARNINGS else name
             news.append(Tell(reason, after.message or name, name in _WARNINGS))
-    return news
+    return tuple(news)

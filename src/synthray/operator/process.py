@@ -21,14 +21,28 @@ from synthray.api.messages import describe_validation_error
 from synthray.api.yaml_documents import read_yaml_file
 from synthray.errors import InvalidInput, Unavailable
 from synthray.operator.cluster import ApiServer, Cluster, connect, follow, hold_lease
-from synthray.operator.cluster.watching import GONE, NODES, PODS, RAY_CLUSTERS, RUNS, Follower
+from synthray.operator.cluster.watching import (
+    GONE,
+    NODES,
+    PODS,
+    RAY_CLUSTERS,
+    RAY_SERVICES,
+    RUNS,
+    SERVICE_PODS,
+    SERVICE_RAY_CLUSTERS,
+    SERVICES,
+    Follower,
+)
 from synthray.operator.configuration import OperatorConfiguration
 from synthray.operator.controller import Controller
 from synthray.operator.health import Health, build_health_server
 from synthray.operator.metrics import OperatorMetrics
 from synthray.operator.progress_reader import ProgressReader
+from synthray.operator.run_reconciler import RunReconciler
+from synthray.operator.services.reconciler import ServiceReconciler
+from synthray.operator.services.replica_reader import ReplicaReader
 from synthray.operator.store import Store
-from synthray.operator.views import RunKey, key_of
+from synthray.operator.views import ObjectKey, RunKey, key_of
 from synthray.operator.work_queue import WorkQueue
 
 _WORKERS: Final = 4
@@ -100,10 +114,10 @@ class Operator:
         self._server = server
         self._stopping = stopping
         self._store = Store()
-        self._queue: WorkQueue[RunKey] = WorkQueue()
+        self._queue: WorkQueue[ObjectKey] = WorkQueue()
         self.metrics = OperatorMetrics(lambda: len(self._queue))
         self._progress = ProgressReader(self._store.heads, self._queue.add)
-        kinds = (RUNS, RAY_CLUSTERS, PODS)
+        kinds = (RUNS, RAY_CLUSTERS, PODS, SERVICES, RAY_SERVICES, SERVICE_RAY_CLUSTERS, SERVICE_PODS)
         self._followers = [
             Follower(kind, namespace, threading.Event())
             for kind in kinds
@@ -111,15 +125,25 @@ class Operator:
         ]
         if not configuration.namespaces:
             self._followers.append(Follower(NODES, "", threading.Event()))
+        cluster = Cluster(server)
         self._controller = Controller(
-            configuration=configuration,
-            cluster=Cluster(server),
-            store=self._store,
-            progress=self._progress,
+            runs=RunReconciler(
+                configuration=configuration,
+                cluster=cluster,
+                store=self._store,
+                progress=self._progress,
+                is_kuberay_installed=self._is_kuberay_installed,
+                knows_nodes=not configuration.namespaces,
+            ),
+            services=ServiceReconciler(
+                configuration=configuration,
+                cluster=cluster,
+                store=self._store,
+                replicas=ReplicaReader(),
+                is_kuberay_installed=self._is_kuberay_installed,
+            ),
             queue=self._queue,
             metrics=self.metrics,
-            is_kuberay_installed=self._is_kuberay_installed,
-            knows_nodes=not configuration.namespaces,
         )
         self._leads = threading.Event()
 
@@ -134,7 +158,7 @@ class Operator:
             while not follower.synced.wait(1.0):
                 if self._stopping.is_set():
                     return
-        for key in self._store.runs():
+        for key in self._store.owners():
             self._queue.add(key)
         self._start(self._progress.run, self._stopping)
         self._start(self._show_fleet)
@@ -161,12 +185,23 @@ class Operator:
             self._store.remove(document)
         elif not self._store.set(document):
             return
-        if document["kind"] != NODES.name:
-            self._queue.add(key_of(document))
+        if document["kind"] == NODES.name:
+            return
+        key = key_of(document)
+        self._queue.add(key)
+        if isinstance(key, RunKey) and document["kind"] == RUNS.name:
+            self._wake_services(key)
+
+    def _wake_services(self, run: RunKey) -> None:
+        """Services of a run wait for its first checkpoint."""
+        for key in self._store.services():
+            spec = (self._store.owner(key) or {}).get("spec", {})
+            if key.namespace == run.namespace and spec.get("model", {}).get("trainingRun") == run.name:
+                self._queue.add(key)
 
     def _show_fleet(self) -> None:
         while not self._stopping.wait(_FLEET_SECONDS):
-            runs = [self._store.run(key) or {} for key in self._store.runs()]
+            runs = [self._store.owner(key) or {} for key in self._store.runs()]
             statuses = [run.get("status") or {} for run in runs]
             self.metrics.show_fleet(
                 [status.get("state", "Pending") for status in statuses],

@@ -13,7 +13,6 @@ from synthray.api.v1alpha1.fields import StatusModel
 from synthray.api.v1alpha1.training_run_status import RunState
 from synthray.errors import VerificationFailed
 
-MAX_BYTES: Final = 64 * 1024
 _MAX_COUNT: Final = 2**63 - 1
 _Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 
@@ -77,8 +76,6 @@ class ProgressView:
 
 def parse_progress(body: bytes) -> DriverProgress:
     """The driver's document; raises VerificationFailed if it is none."""
-    if len(body) > MAX_BYTES:
-        raise VerificationFailed(f"/progress is longer than {MAX_BYTES} bytes; it is no driver's")
     try:
         return DriverProgress.model_validate_json(body)
     except ValidationError as error:

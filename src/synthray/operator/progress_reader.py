@@ -10,13 +10,12 @@ from typing import Final
 
 import urllib3
 
-from synthray.api.names import METRICS_PORT
 from synthray.errors import VerificationFailed
-from synthray.operator.progress import MAX_BYTES, DriverProgress, ProgressView, parse_progress
+from synthray.operator.pod_http import fetch_progress
+from synthray.operator.progress import ProgressView, parse_progress
 from synthray.operator.views import PodView, RunKey
 
 _PERIOD_SECONDS: Final = 2.0
-_TIMEOUT: Final = urllib3.Timeout(connect=2, read=2)
 _CONCURRENT: Final = 16
 
 _log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class ProgressReader:
 
     def _ask(self, key: RunKey, head: PodView) -> None:
         try:
-            progress = self._fetch(head.ip)
+            progress = parse_progress(fetch_progress(self._pool, head.ip))
         except (urllib3.exceptions.HTTPError, VerificationFailed) as error:
             _log.debug("%s/%s: %s", key.namespace, key.name, error)
             return
@@ -71,18 +70,3 @@ class ProgressReader:
         self._words[key] = ProgressView(head.uid, datetime.now(UTC).replace(microsecond=0), progress)
         if before is None or before.progress != progress:
             self._told(key)
-
-    def _fetch(self, address: str) -> DriverProgress:
-        host = f"[{address}]" if ":" in address else address
-        response = self._pool.request(
-            "GET",
-            f"http://{host}:{METRICS_PORT}/progress",
-            timeout=_TIMEOUT,
-            preload_content=False,
-            redirect=False,
-        )
-        with response:
-            body = response.read(MAX_BYTES + 1, decode_content=False)
-            if response.status != 200:
-                raise VerificationFailed(f"/progress answers with status {response.status}")
-        return parse_progress(body)

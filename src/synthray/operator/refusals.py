@@ -1,15 +1,15 @@
-"""What the installation does not allow a run to name. Pure.
+"""What the installation does not allow a run or a service to name. Pure.
 
 Whoever may create a run could otherwise run any image as any service account of its namespace.
 """
 
 from collections.abc import Sequence
 
-from synthray.api.v1alpha1 import TrainingRunSpec
 from synthray.operator.configuration import Allowed
+from synthray.operator.pod_parts import Spec
 
 
-def find_refusal(spec: TrainingRunSpec, allowed: Allowed) -> str:
+def find_refusal(spec: Spec, allowed: Allowed) -> str:
     """The field, its value and the remedy for the first thing that is not allowed; empty if all is."""
     if spec.image and not _matches(spec.image, allowed.images):
         return _describe("spec.image", spec.image, allowed.images, "images")

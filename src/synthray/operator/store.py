@@ -1,4 +1,4 @@
-"""What the operator knows of the cluster: runs, their clusters and pods, the nodes; as told by the watches.
+"""What the operator knows of the cluster from its watches: runs, services, what they run on, the nodes.
 
 It never goes back in time: an answer to our own write is taken at once, and what a watch tells later of an
 older state is not. Thus no decision rests on a state from before our own last one.
@@ -13,25 +13,32 @@ from synthray.api.names import HEAD_ROLE
 from synthray.operator.views import (
     ClusterView,
     NodeView,
+    ObjectKey,
     PodView,
+    RayServiceView,
     RunKey,
+    ServiceKey,
     key_of,
     view_cluster,
     view_node,
     view_pod,
+    view_ray_service,
 )
 
 Document = Mapping[str, Any]
 
+_OWNERS = ("TrainingRun", "GenerationService")
+
 
 class Store:
-    """Views of all objects that matter, by run; safe to use from many threads."""
+    """Views of all objects that matter, by run or service; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runs: dict[RunKey, dict[str, Any]] = {}
-        self._clusters: defaultdict[RunKey, dict[str, ClusterView]] = defaultdict(dict)
-        self._pods: defaultdict[RunKey, dict[str, PodView]] = defaultdict(dict)
+        self._owners: dict[ObjectKey, dict[str, Any]] = {}
+        self._ray_services: defaultdict[ObjectKey, dict[str, RayServiceView]] = defaultdict(dict)
+        self._clusters: defaultdict[ObjectKey, dict[str, ClusterView]] = defaultdict(dict)
+        self._pods: defaultdict[ObjectKey, dict[str, PodView]] = defaultdict(dict)
         self._nodes: dict[str, NodeView] = {}
         self._versions: dict[tuple[str, str, str], int] = {}
 
@@ -44,8 +51,10 @@ class Store:
             if self._versions.get(identity, -1) >= version:
                 return False
             self._versions[identity] = version
-            if kind == "TrainingRun":
-                self._runs[key_of(document)] = _trim_run(document)
+            if kind in _OWNERS:
+                self._owners[key_of(document)] = _trim_owner(document)
+            elif kind == "RayService":
+                self._ray_services[key_of(document)][metadata["name"]] = view_ray_service(document)
             elif kind == "RayCluster":
                 self._clusters[key_of(document)][metadata["name"]] = view_cluster(document)
             elif kind == "Pod":
@@ -64,32 +73,51 @@ class Store:
                 self._nodes.pop(name, None)
                 return
             key = key_of(document)
-            if kind == "TrainingRun":
-                self._runs.pop(key, None)
+            if kind in _OWNERS:
+                self._owners.pop(key, None)
                 return
-            views: defaultdict[RunKey, dict[str, Any]]
-            views = self._clusters if kind == "RayCluster" else self._pods
-            views[key].pop(name, None)
-            if not views[key]:
-                del views[key]
+            views: dict[str, Any] = {
+                "RayService": self._ray_services,
+                "RayCluster": self._clusters,
+                "Pod": self._pods,
+            }
+            mine = views[kind]
+            mine[key].pop(name, None)
+            if not mine[key]:
+                del mine[key]
 
-    def run(self, key: RunKey) -> dict[str, Any] | None:
-        """A run's document, None if there is none."""
+    def owner(self, key: ObjectKey) -> dict[str, Any] | None:
+        """The document of a run or a service, None if there is none."""
         with self._lock:
-            return self._runs.get(key)
+            return self._owners.get(key)
+
+    def owners(self) -> list[ObjectKey]:
+        """All runs and services."""
+        with self._lock:
+            return list(self._owners)
 
     def runs(self) -> list[RunKey]:
         """All runs."""
         with self._lock:
-            return list(self._runs)
+            return [key for key in self._owners if isinstance(key, RunKey)]
 
-    def clusters(self, key: RunKey) -> tuple[ClusterView, ...]:
-        """A run's RayClusters."""
+    def services(self) -> list[ServiceKey]:
+        """All services."""
+        with self._lock:
+            return [key for key in self._owners if isinstance(key, ServiceKey)]
+
+    def ray_service(self, key: ServiceKey) -> RayServiceView | None:
+        """A service's RayService."""
+        with self._lock:
+            return self._ray_services[key].get(key.name) if key in self._ray_services else None
+
+    def clusters(self, key: ObjectKey) -> tuple[ClusterView, ...]:
+        """The RayClusters of a run or a service."""
         with self._lock:
             return tuple(self._clusters[key].values()) if key in self._clusters else ()
 
-    def pods(self, key: RunKey) -> tuple[PodView, ...]:
-        """A run's pods."""
+    def pods(self, key: ObjectKey) -> tuple[PodView, ...]:
+        """The pods of a run or a service."""
         with self._lock:
             return tuple(self._pods[key].values()) if key in self._pods else ()
 
@@ -104,6 +132,7 @@ class Store:
             found = {
                 key: tuple(pod for pod in pods.values() if pod.role == HEAD_ROLE and _can_answer(pod))
                 for key, pods in self._pods.items()
+                if isinstance(key, RunKey)
             }
         return {key: heads for key, heads in found.items() if heads}
 
@@ -112,7 +141,7 @@ def _can_answer(pod: PodView) -> bool:
     return bool(pod.ip) and not pod.is_finished
 
 
-def _trim_run(document: Document) -> dict[str, Any]:
+def _trim_owner(document: Document) -> dict[str, Any]:
     metadata = {key: value for key, value in document["metadata"].items() if key != "managedFields"}
     annotations = {
         key: value

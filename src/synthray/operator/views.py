@@ -13,8 +13,10 @@ from synthray.api.names import (
     ATTEMPT_LABEL,
     GPU_PRODUCT_LABEL,
     GPU_RESOURCE,
+    REPLICAS_DIGEST_ANNOTATION,
     ROLE_LABEL,
     RUN_LABEL,
+    SERVICE_LABEL,
     SPEC_DIGEST_ANNOTATION,
 )
 
@@ -34,8 +36,19 @@ class RunKey:
 
 
 @dataclass(frozen=True)
+class ServiceKey:
+    """One GenerationService of the cluster."""
+
+    namespace: str
+    name: str
+
+
+ObjectKey = RunKey | ServiceKey
+
+
+@dataclass(frozen=True)
 class ClusterView:
-    """A RayCluster: one attempt of a run."""
+    """A RayCluster: one attempt of a run, or what a service runs on."""
 
     name: str
     uid: str
@@ -119,6 +132,37 @@ def view_cluster(document: Document) -> ClusterView:
     )
 
 
+@dataclass(frozen=True)
+class RayServiceView:
+    """A RayService; the digests are of what its pods and its replicas were made with."""
+
+    name: str
+    uid: str
+    deleting: bool
+    resource_version: str
+    pods_digest: str
+    replicas_digest: str
+    replicas: int
+    serve_configuration: str
+
+
+def view_ray_service(document: Document) -> RayServiceView:
+    """A RayService's document."""
+    metadata, spec = document["metadata"], document.get("spec", {})
+    group = (spec.get("rayClusterConfig", {}).get("workerGroupSpecs") or [{}])[0]
+    annotations = metadata.get("annotations", {})
+    return RayServiceView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        deleting="deletionTimestamp" in metadata,
+        resource_version=metadata["resourceVersion"],
+        pods_digest=annotations.get(SPEC_DIGEST_ANNOTATION, ""),
+        replicas_digest=annotations.get(REPLICAS_DIGEST_ANNOTATION, ""),
+        replicas=int(group.get("replicas") or 0),
+        serve_configuration=spec.get("serveConfigV2", ""),
+    )
+
+
 def view_pod(document: Document) -> PodView:
     """A pod's document."""
     metadata, spec, status = document["metadata"], document.get("spec", {}), document.get("status") or {}
@@ -164,11 +208,16 @@ def view_node(document: Document) -> NodeView:
     )
 
 
-def key_of(document: Document) -> RunKey:
-    """The run that a document belongs to: the run itself, or what carries its label."""
-    metadata = document["metadata"]
-    name = metadata.get("labels", {}).get(RUN_LABEL) if document.get("kind") != "TrainingRun" else None
-    return RunKey(metadata["namespace"], name or metadata["name"])
+def key_of(document: Document) -> ObjectKey:
+    """The run or service that a document belongs to: the object itself, or the one whose label it carries."""
+    metadata, kind = document["metadata"], document.get("kind")
+    namespace, labels = metadata["namespace"], metadata.get("labels", {})
+    if kind == "GenerationService":
+        return ServiceKey(namespace, metadata["name"])
+    if kind != "TrainingRun" and SERVICE_LABEL in labels:
+        return ServiceKey(namespace, labels[SERVICE_LABEL])
+    name = labels.get(RUN_LABEL) if kind != "TrainingRun" else None
+    return RunKey(namespace, name or metadata["name"])
 
 
 def _telling_container(status: Document) -> Document:

@@ -47,8 +47,8 @@ _GRACE_SECONDS: Final = 60.0
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
-def build_http(service: Service, storage: S3Settings) -> FastAPI:
-    """All routes of one replica, whose run's models are in `storage`."""
+def build_http(service: Service, storage: S3Settings, counts: RequestCounts) -> FastAPI:
+    """All routes of one replica, whose run's models are in `storage`; answers are counted in `counts`."""
     app = FastAPI(
         title="synthray",
         version=synthray.__version__,
@@ -59,7 +59,6 @@ def build_http(service: Service, storage: S3Settings) -> FastAPI:
     )
     app.add_middleware(BodyLimits)
     failures.register(app)
-    counts = RequestCounts()
     app.add_middleware(counts.watch)
     _add_images(app, service)
     _add_models(app, service)

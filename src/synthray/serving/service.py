@@ -123,7 +123,7 @@ class Service:
             _log.error("self-test: %s", error.message)
 
     async def roll_out(self, loaded: LoadedModel) -> None:
-        """Serve another model, once it has drawn golden seeds beside whatever is drawn; no request is dropped.
+        """Serve another model, once it has drawn golden seeds beside whatever is drawn.
 
         Raises VerificationFailed, or what drawing raises, and serves the model of before then.
         """

@@ -80,7 +80,7 @@ class Client:
     failures: list[str] = field(default_factory=list)
 
     def ask(self) -> requests.Response:
-        body = {"seed": 0, "n": 4, "response_format": "url"}
+        body: dict[str, int | str] = {"seed": 0, "n": 4, "response_format": "url"}
         return requests.post(f"{self.url}/v1/images/generations", json=body, timeout=60)
 
     def run(self) -> None:

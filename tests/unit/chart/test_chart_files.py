@@ -12,10 +12,10 @@ import yaml
 import synthray
 from synthray.api.crd import build_crds
 from synthray.api.loading import build_training_run
-from synthray.api.names import HEAD_ROLE, METRICS_PORT, ROLE_LABEL
+from synthray.api.names import HEAD_ROLE, METRICS_PORT, REPLICA_ROLE, ROLE_LABEL
 from synthray.cli.entry import app
 from synthray.operator.configuration import NetworkPolicies, OperatorConfiguration
-from synthray.operator.kuberay import build_network_policy
+from synthray.operator.kuberay import build_run_network_policy
 from synthray.operator.process import load_configuration
 
 ROOT = Path(__file__).parents[3]
@@ -128,9 +128,13 @@ def test_the_operator_may_do_no_more_than_it_needs(installed: list[Document]) ->
         "trainingruns",  # deleted once finished, if the run says so
         "trainingruns/status",
         "trainingruns/finalizers",
+        "generationservices/status",
+        "generationservices/finalizers",
         "rayclusters",
+        "rayservices",
         "events",
         "networkpolicies",
+        "poddisruptionbudgets",
     }
     (lease,) = [rule for rule in rules if "leases" in rule["resources"]]
     assert lease == {
@@ -173,12 +177,13 @@ def test_the_operator_is_started_with_options_that_it_has(installed: list[Docume
 def test_policies_of_the_chart_and_of_runs_speak_of_the_same_pods(installed: list[Document]) -> None:
     (policy,) = of_kind(installed, "NetworkPolicy")
     progress = policy["spec"]["egress"][-1]
-    assert progress["to"][0]["podSelector"] == {"matchLabels": {ROLE_LABEL: HEAD_ROLE}}
+    (selected,) = progress["to"][0]["podSelector"]["matchExpressions"]
+    assert selected == {"key": ROLE_LABEL, "operator": "In", "values": [HEAD_ROLE, REPLICA_ROLE]}
     assert progress["ports"] == [{"protocol": "TCP", "port": METRICS_PORT}]
     run = build_training_run(yaml.safe_load((ROOT / "manifests/examples/demo-64.yaml").read_text()))
     (deployment,) = of_kind(installed, "Deployment")
     label = deployment["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
-    runs_policy = json.dumps(build_network_policy(run, NetworkPolicies()))
+    runs_policy = json.dumps(build_run_network_policy(run, NetworkPolicies()))
     assert f'"app.kubernetes.io/name": "{label}"' in runs_policy
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from synthray.api.names import RUN_LABEL
+from synthray.api.names import RUN_LABEL, SERVICE_LABEL
 from synthray.errors import Unavailable
 from synthray.operator.cluster.api_server import ApiServer, Document, Expired, Missing, Refused
 
@@ -35,8 +35,12 @@ class WatchedKind:
 
 
 RUNS: Final = WatchedKind("TrainingRun", "/apis/synthray.io/v1alpha1/trainingruns")
+SERVICES: Final = WatchedKind("GenerationService", "/apis/synthray.io/v1alpha1/generationservices")
+RAY_SERVICES: Final = WatchedKind("RayService", "/apis/ray.io/v1/rayservices", SERVICE_LABEL)
 RAY_CLUSTERS: Final = WatchedKind("RayCluster", "/apis/ray.io/v1/rayclusters", RUN_LABEL)
+SERVICE_RAY_CLUSTERS: Final = WatchedKind("RayCluster", "/apis/ray.io/v1/rayclusters", SERVICE_LABEL)
 PODS: Final = WatchedKind("Pod", "/api/v1/pods", RUN_LABEL)
+SERVICE_PODS: Final = WatchedKind("Pod", "/api/v1/pods", SERVICE_LABEL)
 NODES: Final = WatchedKind("Node", "/api/v1/nodes", is_namespaced=False)
 
 Observe = Callable[[str, Document], None]

@@ -1,0 +1,54 @@
+"""A replica as Ray Serve knows it: one model with its engine, behind Serve's proxy.
+
+It loads its model and draws the golden seeds before Serve sends it anything; a replica whose self-test fails
+later is unhealthy, and Serve replaces it.
+"""
+
+from typing import Any, Final
+
+from ray import serve
+from ray.serve.schema import LoggingConfig
+
+from synthray.generation.models import LoadedModel
+from synthray.serving.http import build_http
+from synthray.serving.metrics import RequestCounts
+from synthray.serving.service import Service
+from synthray.serving.settings import ServingSettings
+from synthray.storage import S3Settings
+
+APPLICATION: Final = "synthray"
+# Requests are cheap beside images, and those are bounded by the engine, which says when to come again.
+_MAX_REQUESTS: Final = 512
+_GRACE_SECONDS: Final = 60.0
+
+
+class Replica:
+    """One model with its engine; raises VerificationFailed if the promise does not hold here."""
+
+    def __init__(self, settings: ServingSettings, storage: S3Settings, loaded: LoadedModel) -> None:
+        self._storage = storage
+        self.service = Service(loaded, settings)
+        self.counts = RequestCounts()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return build_http(self.service, self._storage, self.counts)
+
+    def check_health(self) -> None:
+        """Raise what is wrong with this replica, for Serve to replace it."""
+        if self.service.failure:
+            raise RuntimeError(self.service.failure)
+
+
+def build_deployment(replica: type[Replica], *, num_gpus: int) -> serve.Deployment:
+    """The deployment of a kind of replica, to be bound to what its constructor takes."""
+    deployment: serve.Deployment = serve.deployment(
+        serve.ingress()(replica),
+        name=APPLICATION,
+        max_ongoing_requests=_MAX_REQUESTS,
+        max_queued_requests=_MAX_REQUESTS,
+        ray_actor_options={"num_cpus": 1, "num_gpus": num_gpus},
+        graceful_shutdown_timeout_s=_GRACE_SECONDS,
+        health_check_period_s=5.0,
+        logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
+    )
+    return deployment
