@@ -62,6 +62,9 @@ class Programs:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=write_yaml(kinds))
         names = [f"crd/{kind['metadata']['name']}" for kind in kinds]
         self.kubectl("wait", "--for=condition=Established", *names)
+        # A kind is established before its storage is; kubectl asks again until it is.
+        plurals = ",".join(str(kind["metadata"]["name"]) for kind in kinds)
+        self.kubectl("get", plurals, "--all-namespaces")
 
     @contextmanager
     def namespace(self) -> Iterator[str]:
