@@ -142,6 +142,8 @@ class Cluster:
             warnings += [
                 (event.get("lastTimestamp") or event.get("eventTime") or "", event.get("message") or "")
                 for event in page["items"]
+                # What we said ourselves is no news to us.
+                if event.get("source", {}).get("component") != _FIELD_MANAGER
             ]
         return tuple(message for _, message in sorted(warnings, reverse=True))
 
