@@ -46,6 +46,7 @@ class World:
     words: dict[str, ReplicaWord] = field(default_factory=dict)
     is_kuberay_installed: bool = True
     refused: str = ""
+    troubles: tuple[str, ...] = ()
     made: list[str] = field(default_factory=list)
 
     def look(self) -> ServiceDecision:
@@ -66,6 +67,7 @@ class World:
             words=self.words,
             is_kuberay_installed=self.is_kuberay_installed,
             refused=self.refused,
+            troubles=self.troubles,
         )
         return decide_service(observation, CONFIGURATION)
 
@@ -290,6 +292,19 @@ def test_a_replica_without_a_node_says_why() -> None:
     status, reason, message = world.condition("Blocked")
     assert (status, reason) == ("True", "Unschedulable")
     assert "nvidia.com/gpu.product=NVIDIA-A40" in message
+
+
+def test_a_quota_is_named_and_what_kuberay_warns_of_in_passing_is_not() -> None:
+    world = World()
+    world.settle()
+    world.clusters = {"images-abcde": build_cluster(2)}
+    world.troubles = ("Failed to update serve applications: the head does not answer",)
+    world.settle()
+    assert world.condition("Blocked")[0] == "False"
+    world.troubles = ("pods is forbidden: exceeded quota: small", *world.troubles)
+    world.settle()
+    assert world.condition("Blocked")[1] == "QuotaExceeded"
+    assert "lower spec.replicas" in world.condition("Blocked")[2]
 
 
 def test_a_missing_kuberay_and_a_forbidden_image_take_nothing() -> None:

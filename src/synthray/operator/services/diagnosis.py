@@ -1,5 +1,6 @@
 """Why doesn't it answer? One reason, and one sentence with the remedy, from what Kubernetes says. Pure."""
 
+import re
 from typing import Final
 
 from synthray.errors import Reason
@@ -9,6 +10,8 @@ from synthray.operator.views import PodView
 
 # The scheduler and the kubelet take a moment; what lasts longer is worth a word.
 _PATIENCE_SECONDS: Final = 10.0
+# KubeRay also warns of what passes, such as a head that does not answer yet.
+_REFUSAL: Final = re.compile(r"exceeded quota|forbidden|denied the request|is invalid", re.IGNORECASE)
 
 
 def find_replica_obstacle(observation: ServiceObservation) -> Obstacle | None:
@@ -16,9 +19,9 @@ def find_replica_obstacle(observation: ServiceObservation) -> Obstacle | None:
     for pod in observation.pods:
         if pod.gone_by is None and not pod.ready and (found := _find_pod_obstacle(observation, pod)):
             return found
-    if observation.troubles and len(observation.replicas) < observation.service.spec.replicas:
-        namespace = observation.service.metadata.namespace
-        return describe_trouble(namespace, "spec.replicas", observation.troubles)
+    refusals = tuple(trouble for trouble in observation.troubles if _REFUSAL.search(trouble))
+    if refusals and len(observation.replicas) < observation.service.spec.replicas:
+        return describe_trouble(observation.service.metadata.namespace, "spec.replicas", refusals)
     return None
 
 
