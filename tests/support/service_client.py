@@ -32,9 +32,9 @@ def main() -> None:
         try:
             document = ask()
         except urllib.error.HTTPError as error:
-            failures.append(f"{error.code}: {error.read()[:300]!r}")
+            failures.append(f"after {answers}: {error.code}: {error.read()[:300]!r}")
         except Exception as error:  # noqa: BLE001 whatever it is, it is told
-            failures.append(repr(error))
+            failures.append(f"after {answers}: {error!r}")
         else:
             answers += 1
             found = [image["sha256"] for image in document["data"]]
