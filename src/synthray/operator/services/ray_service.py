@@ -243,7 +243,7 @@ def _build_replica_template(
         ],
         "resources": {"requests": {"cpu": pods.cpu, **limits}, "limits": limits},
         # Serve's proxy: a pod without one, or whose proxy drains, gets no requests.
-        "readinessProbe": build_probe("/-/healthz", GENERATION_PORT, period_seconds=5, failures=1),
+        "readinessProbe": build_probe("/-/healthz", GENERATION_PORT, period_seconds=5, failures=3),
         "livenessProbe": build_probe("/api/healthz", _AGENT_PORT, period_seconds=10, failures=12),
     }
     drain_seconds = configuration.workers.grace_seconds - _AFTER_DRAIN_SECONDS
