@@ -12,7 +12,18 @@ from typing import NoReturn
 import typer
 from rich.logging import RichHandler
 
-from synthray.cli import checkpoints, crd, data, driver, generation, operator, serving, storage, training
+from synthray.cli import (
+    checkpoints,
+    crd,
+    data,
+    debugging,
+    driver,
+    generation,
+    operator,
+    serving,
+    storage,
+    training,
+)
 from synthray.cli.output import EXIT_INTERRUPTED, people
 from synthray.errors import InvalidInput, Reason, SynthrayError, Unavailable
 
@@ -32,6 +43,7 @@ generation.register(app)
 serving.register(app)
 storage.register(app)
 operator.register(app)
+debugging.register(app)
 crd.register(app)
 
 

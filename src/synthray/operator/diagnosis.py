@@ -42,7 +42,7 @@ def find_head_obstacle(observation: Observation) -> Obstacle | None:
         return Obstacle(
             Reason.KUBERAY_NOT_RESPONDING,
             f"KubeRay has not touched RayCluster {cluster.name} for over a minute; look at its operator: "
-            "kubectl get pods -A -l app.kubernetes.io/name=kuberay",
+            "kubectl get pods -A -l app.kubernetes.io/component=kuberay-operator",
         )
     return None
 

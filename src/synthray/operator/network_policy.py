@@ -33,8 +33,15 @@ def build_network_policy(
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {"from": [own_pods]},
-                {"from": [_pods_named("kuberay-operator")], "ports": _tcp((_DASHBOARD_PORT,))},
-                {"from": [_pods_named("synthray-operator"), scrapers], "ports": _tcp((METRICS_PORT,))},
+                # KubeRay's chart and its manifests name it differently, and give it the same component.
+                {
+                    "from": [_pods_labelled("component", "kuberay-operator")],
+                    "ports": _tcp((_DASHBOARD_PORT,)),
+                },
+                {
+                    "from": [_pods_labelled("name", "synthray-operator"), scrapers],
+                    "ports": _tcp((METRICS_PORT,)),
+                },
                 *clients,
             ],
             "egress": [
@@ -46,8 +53,9 @@ def build_network_policy(
     }
 
 
-def _pods_named(name: str) -> Manifest:
-    return {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}
+def _pods_labelled(label: str, value: str) -> Manifest:
+    selected = {"matchLabels": {f"app.kubernetes.io/{label}": value}}
+    return {"namespaceSelector": {}, "podSelector": selected}
 
 
 def _tcp(ports: tuple[int, ...]) -> list[Manifest]:

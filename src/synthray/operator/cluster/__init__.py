@@ -4,7 +4,14 @@ The client brings configuration, credentials and TLS; documents stay plain dicti
 models costs more than the request.
 """
 
-from synthray.operator.cluster.api_server import ApiServer, Conflict, Missing, Refused, connect
+from synthray.operator.cluster.api_server import (
+    ApiServer,
+    Conflict,
+    Missing,
+    Refused,
+    connect,
+    find_kubeconfig,
+)
 from synthray.operator.cluster.lease import hold_lease
 from synthray.operator.cluster.objects import Cluster
 from synthray.operator.cluster.watching import follow
@@ -16,6 +23,7 @@ __all__ = [
     "Missing",
     "Refused",
     "connect",
+    "find_kubeconfig",
     "follow",
     "hold_lease",
 ]

@@ -37,6 +37,17 @@ class Expired(Exception):
     """The history that a watch was to go on from is gone; list anew."""
 
 
+def find_kubeconfig(named: str) -> tuple[str, str]:
+    """The kubeconfig that a person means, and the namespace of its context; raises InvalidInput."""
+    file = named or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    try:
+        _, active = config.list_kube_config_contexts(file)
+    except (ConfigException, OSError) as error:
+        remedy = "name a file with --kubeconfig or KUBECONFIG"
+        raise InvalidInput(f"no Kubernetes cluster is configured ({error}); {remedy}") from error
+    return file, active["context"].get("namespace", "default")
+
+
 def connect(kubeconfig: str | None) -> "ApiServer":
     """The API server of the pod's own service account, or of a kubeconfig file; raises InvalidInput."""
     configuration = client.Configuration()
@@ -77,20 +88,13 @@ class ApiServer:
         Raises Conflict (409, or a test in a JSON patch that fails), Missing (404), Refused (other 4xx),
         Unavailable (5xx, 429, no answer).
         """
-        try:
-            response = self._pool.request(
-                method,
-                self._url(path, query),
-                body=None if body is None else json.dumps(body).encode(),
-                headers=self._headers(content_type),
-                timeout=_REQUEST_TIMEOUT,
-                retries=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"the API server does not answer: {error}") from error
-        _check(response.status, response.data)
-        answer: Document = json.loads(response.data)
+        data = None if body is None else json.dumps(body).encode()
+        answer: Document = json.loads(self._send(method, path, query, data, content_type))
         return answer
+
+    def read_text(self, path: str, query: Mapping[str, str]) -> str:
+        """What is no document, such as a log; raises as `request`."""
+        return self._send("GET", path, query, None, _JSON).decode(errors="replace")
 
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[Document]:
         """The events of a watch, until the server ends it; raises as `request`, and Expired."""
@@ -113,6 +117,29 @@ class ApiServer:
                     yield event
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"the API server does not answer: {error}") from error
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        data: bytes | None,
+        content_type: str,
+    ) -> bytes:
+        try:
+            response = self._pool.request(
+                method,
+                self._url(path, query),
+                body=data,
+                headers=self._headers(content_type),
+                timeout=_REQUEST_TIMEOUT,
+                retries=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"the API server does not answer: {error}") from error
+        _check(response.status, response.data)
+        body: bytes = response.data
+        return body
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> str:
         url = f"{self._configuration.host}{path}"

@@ -1,0 +1,1 @@
+"""What a person on call sends to somebody who can help: one archive, without secrets."""
