@@ -57,6 +57,7 @@ check-format: setup
 	ruff format --check
 check-lint: setup
 	ruff check
+	bandit --quiet --recursive src --severity-level medium --configfile pyproject.toml
 check-types: setup
 	mypy
 check-layers: setup
