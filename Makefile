@@ -18,6 +18,7 @@ TESTS ?= tests
 DEMO ?=
 CHAOS ?=
 CLUSTER ?=
+ALL ?=
 CLUSTER_TESTS ?= tests/cluster
 
 ENVIRONMENT := $(PYTHON_IN_VENV) -m tests.cluster.environment
@@ -113,8 +114,9 @@ cluster-up: setup ## A real Kubernetes of three nodes with KubeRay on this machi
 cluster-down: setup ## Ends it; images and programs stay
 	@$(ENVIRONMENT) down
 
-test-cluster: setup ## Tests on a cluster (CLUSTER='--kubeconfig FILE --image REGISTRY/worker:TAG' for another one)
-	@$(PYTHON_IN_VENV) -m pytest $(CLUSTER_TESTS) --image 'localhost/$(IMAGE_PREFIX)/worker:$(IMAGE_TAG)' $(CLUSTER)
+test-cluster: setup ## Tests on a cluster (ALL=1 the long stories too; CLUSTER='--kubeconfig FILE --image REGISTRY/worker:TAG')
+	@$(PYTHON_IN_VENV) -m pytest $(CLUSTER_TESTS) --image 'localhost/$(IMAGE_PREFIX)/worker:$(IMAGE_TAG)' \
+	    $(if $(ALL),--all --report docs/benchmarks/stories.md) $(CLUSTER)
 
 .PHONY: chaos
 chaos: setup ## A campaign of faults against real runs (CHAOS='--hours 1 --seed 7 --through processes')

@@ -4,6 +4,7 @@ At its end stand the same bits as from one undisturbed process, and the ledger t
 """
 
 import pytest
+from cluster_storage import ClusterStorage
 from live_run import redone_images
 
 from .conftest import STORY_EPOCHS, WriteRun
@@ -12,7 +13,7 @@ from .conftest import STORY_EPOCHS, WriteRun
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("installation")
 def test_a_run_that_is_scaled_and_loses_a_worker_and_its_head_ends_as_one_that_is_left_alone(
-    write_run: WriteRun,
+    write_run: WriteRun, cluster_storage: ClusterStorage
 ) -> None:
     story = write_run(epochs=STORY_EPOCHS)
     run = story.live
@@ -31,4 +32,5 @@ def test_a_run_that_is_scaled_and_loses_a_worker_and_its_head_ends_as_one_that_i
     second = run.wait_for("second attempt", lambda status: status["attempt"] == 2)
     assert second["recovery"]["failures"] == 0
     run.wait_for_work(1, beyond=recovered["imagesSeen"])
+    story.expect_no_trace(cluster_storage.environment["AWS_SECRET_ACCESS_KEY"])
     story.finish()

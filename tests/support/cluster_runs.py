@@ -25,6 +25,14 @@ class ClusterRun:
     kept: TinyRun
     expect_digests: Callable[[], Digests]
 
+    def expect_no_trace(self, secret: str) -> None:
+        """A secret that pods use stands in no object, event or log, and in nothing that was saved."""
+        assert secret not in self.live.read_all_that_is_told()
+        settings = s3_settings_from_environment(self.kept.environment)
+        bucket = open_store(self.kept.checkpoints_uri, settings)
+        leaks = [entry.key for entry in bucket.list() if secret.encode() in bucket.read(entry.key)]
+        assert leaks == []
+
     def finish(self) -> None:
         """Wait for its end, and look at the bits."""
         end = self.live.wait_for_end(deadline_seconds=END_SECONDS)

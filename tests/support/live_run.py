@@ -95,6 +95,16 @@ class LiveRun:
         """What blocked it is tried again."""
         self.wait_for("another try", lambda status: status["state"] != "Blocked", may_be_blocked=True)
 
+    def read_all_that_is_told(self) -> str:
+        """Objects of the namespace but Secrets, its events, and the logs of its pods and of the operator."""
+        kinds = "trainingruns,rayclusters,pods,services,configmaps,networkpolicies,events"
+        told = [self.kubectl("get", kinds, "--output=yaml", "--show-managed-fields")]
+        operators = ("--selector=app.kubernetes.io/name=synthray-operator", "--tail=-1")
+        told.append(self.programs.kubectl("--namespace=synthray-system", "logs", *operators))
+        names = self.kubectl("get", "pods", "--output=name").split()
+        told += [self.kubectl("logs", name, "--all-containers") for name in names]
+        return "\n".join(told)
+
     def pods(self, role: str) -> dict[str, str]:
         """Its pods of that role, but those being deleted, and their nodes: empty while they have none."""
         selector = f"synthray.io/run={self.name},synthray.io/role={role}"
