@@ -1,4 +1,4 @@
-"""`synthray status` and `synthray checkpoints`: what a run has left in its prefix."""
+"""`synthray status`, `events` and `checkpoints`: what a run has left in its prefix."""
 
 import os
 from pathlib import Path
@@ -22,6 +22,7 @@ EpochOption = Annotated[int | None, typer.Option(min=0, help="Of this epoch inst
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("status")(status)
+    app.command("events")(events)
     commands = typer.Typer(help="A run's checkpoints: list, show, verify, export.", no_args_is_help=True)
     commands.command("list")(list_checkpoints)
     commands.command("show")(show)
@@ -69,6 +70,23 @@ def status(run: RunPlace, json: JsonOption = False) -> None:
         return
     for name, value in document.items():
         results.print(f"{name.replace('_', ' '):>24}  {value}")
+
+
+def events(
+    run: RunPlace,
+    faults: Annotated[bool, typer.Option("--faults", help="Only what was not planned.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Tell a run's history: starts, resizes, faults, saves, epochs. Also when its cluster is gone."""
+    from synthray.training.history import format_time, read_history, to_documents
+
+    history = [entry for entry in read_history(open_checkpoints(run)) if entry.is_fault or not faults]
+    if json:
+        print_document(to_documents(history))
+        return
+    for entry in history:
+        line = f"{format_time(entry.time)}  {entry.images_seen:>12,}  {entry.kind:<12}  {entry.message}"
+        results.print(line, style="bold" if entry.is_fault else None, soft_wrap=True, markup=False)
 
 
 def list_checkpoints(run: RunPlace, json: JsonOption = False) -> None:
