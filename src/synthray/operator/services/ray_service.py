@@ -43,7 +43,7 @@ from synthray.operator.pod_parts import (
 )
 
 _APPLICATION: Final = "synthray"
-_BUILDER: Final = "synthray.serving.replicas:build"
+_BUILDER: Final = "synthray.serving.cluster_replica:build"
 _AGENT_PORT: Final = 52365
 _NO_LIMIT: Final = 2147483647
 _AFTER_DRAIN_SECONDS: Final = 15
