@@ -40,12 +40,16 @@ def serve(
     max_queued_images: Annotated[
         int, typer.Option(min=1, max=100_000, help="Images that may wait; beyond it requests get 429.")
     ] = _LIMITS.max_queued_images,
+    jobs: Annotated[
+        str,
+        typer.Option(help="Where jobs are kept: s3://bucket/prefix or a folder; without it there are none."),
+    ] = "",
 ) -> int:
     """Answer "seed 42" over HTTP, with OpenAI's images API: the same seed gives the same bytes."""
     from synthray.diffusion.sampler import SAMPLERS
     from synthray.generation.sources import find_model
     from synthray.serving.settings import ServingLimits, ServingSettings
-    from synthray.storage import s3_settings_from_environment
+    from synthray.storage import check_conditional_writes, open_store, s3_settings_from_environment
     from synthray.storage.ports import is_free_port
 
     if sampler not in SAMPLERS:
@@ -53,7 +57,11 @@ def serve(
     if steps > max_steps:
         raise InvalidInput(f"--steps {steps} is above --max-steps {max_steps}; use {max_steps} or less")
     which = int(checkpoint) if checkpoint.isdigit() else checkpoint
-    source = find_model(model, s3_settings_from_environment(os.environ), which)
+    storage = s3_settings_from_environment(os.environ)
+    source = find_model(model, storage, which)
+    jobs_store = open_store(jobs, storage) if jobs else None
+    if jobs_store is not None:
+        check_conditional_writes(jobs_store)
     if not is_free_port(port, host=host):
         raise InvalidInput(f"--host {host} --port {port} can't be listened on; use another port")
     settings = ServingSettings(
@@ -62,6 +70,7 @@ def serve(
         sampler=sampler,
         steps=steps,
         limits=ServingLimits(max_images, max_steps, max_queued_images),
+        jobs_uri=jobs_store.uri if jobs_store is not None else "",
     )
     return _serve_until_told(settings, source.uri, host, port)
 

@@ -28,7 +28,8 @@ class LocalReplica(Replica):
 
     def __init__(self, settings: ServingSettings) -> None:
         storage = s3_settings_from_environment(os.environ)
-        loaded = load_model(settings.model_uri, storage, which=settings.which, device=pick_device())
+        device = pick_device()
+        loaded = load_model(settings.model_uri, storage, which=settings.which, device=device)
         super().__init__(settings, storage, loaded)
 
 

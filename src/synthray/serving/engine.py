@@ -27,12 +27,25 @@ _STEP_SECONDS_AT_FIRST: Final = 0.1
 _log = logging.getLogger(__name__)
 
 
-class EngineBusy(Exception):
-    """So much waits already that nothing more is accepted now."""
+class Busy(Exception):
+    """Nothing more is accepted now; `code` says what there is too much of."""
+
+    code = ""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class EngineBusy(Busy):
+    """So many images wait already."""
+
+    code = "queue_full"
 
     def __init__(self, waiting_images: int, retry_after_seconds: int) -> None:
-        super().__init__(f"{waiting_images} images wait; try again in {retry_after_seconds} s")
-        self.retry_after_seconds = retry_after_seconds
+        super().__init__(
+            f"{waiting_images} images wait; try again in {retry_after_seconds} s", retry_after_seconds
+        )
 
 
 class EngineStopped(Exception):
@@ -41,12 +54,17 @@ class EngineStopped(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """An image for each seed; what is not done by the deadline is dropped."""
+    """An image for each seed; what is not done by the deadline is dropped.
+
+    A patient one is never refused for want of room, and takes none from others: its images wait, and its
+    slots are had in turns like all.
+    """
 
     seeds: Sequence[int]
     sampler: str
     steps: int
     deadline_seconds: float = math.inf
+    is_patient: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,7 @@ class EngineFigures:
     """Where an engine stands: totals since its start, and what is so now."""
 
     waiting_images: int
+    waiting_images_of_jobs: int
     pending_steps: int
     busy_slots: int
     num_slots: int
@@ -67,8 +86,8 @@ class EngineFigures:
 class Engine:
     """Draws what is asked for, in turns, until it is stopped; all methods may be called by any thread.
 
-    At most `max_waiting_images` wait without a slot: a wish for more is refused with the time after which
-    there is room.
+    At most `max_waiting_images` wait without a slot, beside those of patient wishes: a wish for more is
+    refused with the time after which there is room.
     """
 
     def __init__(self, slots: Slots, model: ModelIdentity, *, max_waiting_images: int) -> None:
@@ -83,30 +102,37 @@ class Engine:
         self._thread.start()
 
     @property
-    def model(self) -> ModelIdentity:
+    def served(self) -> Bench:
         """What new wishes are drawn with."""
-        return self._benches[-1].model
+        return self._benches[-1]
+
+    def require_plan(self, sampler: str, steps: int) -> None:
+        """Raise InvalidInput for an impossible sampler or number of steps."""
+        with self._changed:
+            self._benches[-1].plan(sampler, steps)
 
     def submit(
-        self, wish: Wish, listener: Listener, *, rehearsed: Bench | None = None
+        self, wish: Wish, listener: Listener, *, beside: Bench | None = None
     ) -> tuple[Order, ModelIdentity]:
-        """Accept a wish; its order, and the model that draws it: the newest, or that of the bench rehearsed.
+        """Accept a wish; its order, and the model that draws it.
 
-        Raises InvalidInput for an impossible sampler or number of steps, EngineBusy, EngineStopped.
+        `beside`: the slots of another model, which is dropped once it has nothing to draw. Raises
+        InvalidInput for an impossible sampler or number of steps, EngineBusy, EngineStopped.
         """
         with self._changed:
             if self._stopping:
                 raise EngineStopped
-            bench = rehearsed or self._benches[-1]
+            bench = beside or self._benches[-1]
+            plan = bench.plan(wish.sampler, wish.steps)
+            if not wish.is_patient:
+                self._require_room(len(wish.seeds))
             if bench not in self._benches:
                 self._benches.insert(0, bench)
-            plan = bench.plan(wish.sampler, wish.steps)
-            if rehearsed is None:
-                self._require_room(len(wish.seeds))
             now = time.monotonic()
             order = Order(
                 steps=wish.steps,
                 waiting=len(wish.seeds),
+                is_patient=wish.is_patient,
                 seeds=wish.seeds,
                 plan=plan,
                 listener=listener,
@@ -148,10 +174,11 @@ class Engine:
         """What metrics and health checks tell."""
         with self._changed:
             return EngineFigures(
-                waiting_images=self._waiting_images,
-                pending_steps=self._pending_steps,
+                waiting_images=sum(bench.line.images for bench in self._benches),
+                waiting_images_of_jobs=sum(bench.line.patient_images for bench in self._benches),
+                pending_steps=sum(bench.pending_steps for bench in self._benches),
                 busy_slots=sum(bench.busy_slots for bench in self._benches),
-                num_slots=self._benches[-1].num_slots,
+                num_slots=self._num_slots,
                 images=self._images,
                 waits=self._waits,
                 wait_seconds=self._wait_seconds,
@@ -159,27 +186,26 @@ class Engine:
                 step_seconds=self._step_seconds,
             )
 
-    @property
-    def _waiting_images(self) -> int:
-        return sum(bench.line.images for bench in self._benches)
-
-    @property
-    def _pending_steps(self) -> int:
-        return sum(bench.pending_steps for bench in self._benches)
-
     def _orders(self) -> Iterator[Order]:
         for bench in self._benches:
             yield from bench.orders()
 
     def _require_room(self, num_images: int) -> None:
-        waiting = self._waiting_images
+        waiting = sum(bench.line.images - bench.line.patient_images for bench in self._benches)
         if waiting + num_images <= self._max_waiting_images:
             return
         mean_seconds = sum(self._recent_step_seconds) / len(self._recent_step_seconds)
         # What must leave the line before there is room, by the mean number of steps of what is in it.
         share = min(1.0, (waiting + num_images - self._max_waiting_images) / max(1, waiting))
-        seconds = share * self._pending_steps * mean_seconds / self._benches[-1].num_slots
-        raise EngineBusy(waiting, max(1, math.ceil(seconds)))
+        orders = [order for order in self._orders() if not order.is_over]
+        urgent = [order for order in orders if not order.is_patient]
+        # Each takes its turns, so what is patient slows the rest down by its number alone.
+        steps = sum(order.undone * order.steps for order in urgent) * len(orders) / max(1, len(urgent))
+        raise EngineBusy(waiting, max(1, math.ceil(share * steps * mean_seconds / self._num_slots)))
+
+    @property
+    def _num_slots(self) -> int:
+        return self._benches[-1].num_slots
 
     def _run(self) -> None:
         while True:

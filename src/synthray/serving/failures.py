@@ -8,9 +8,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from synthray.errors import InvalidInput, NotFound, SynthrayError, Unavailable, VerificationFailed
-from synthray.serving.engine import EngineBusy, EngineStopped
+from synthray.serving.engine import Busy, EngineStopped
 from synthray.serving.requests import Problem, ProblemAnswer
 
+FAILURES: Final[dict[int | str, dict[str, object]]] = {
+    status: {"model": ProblemAnswer} for status in (401, 404, 408, 413, 422, 429, 500, 503)
+}
 _STATUS: Final[tuple[tuple[type[SynthrayError], int], ...]] = (
     (InvalidInput, 422),
     (NotFound, 404),
@@ -34,7 +37,7 @@ def register(app: FastAPI) -> None:
         RequestValidationError,
         HTTPException,
         BadField,
-        EngineBusy,
+        Busy,
         EngineStopped,
         SynthrayError,
     ):
@@ -61,8 +64,8 @@ async def _answer(_request: Request, error: Exception) -> JSONResponse:
             return answer_problem(error.status_code, str(error.detail))
         case BadField():
             return answer_problem(422, str(error), param=error.field, code="value_error")
-        case EngineBusy():
-            return answer_problem(429, str(error), code="queue_full", retry_after=error.retry_after_seconds)
+        case Busy():
+            return answer_problem(429, str(error), code=error.code, retry_after=error.retry_after_seconds)
         case EngineStopped():
             message = "this replica stops; ask again, another draws the same"
             return answer_problem(503, message, retry_after=_RETRY_AFTER_SECONDS)

@@ -22,11 +22,21 @@ from synthray.errors import Unavailable
 from synthray.generation.receipts import MAX_STEPS
 from synthray.generation.verify import read_evidence
 from synthray.serving import failures
+from synthray.serving.asked import (
+    name_model,
+    not_served,
+    require_few,
+    require_model,
+    require_steps,
+    require_within_limits,
+)
 from synthray.serving.body_limits import BodyLimits
 from synthray.serving.connection import while_connected
 from synthray.serving.engine import EngineBusy
-from synthray.serving.failures import BadField, answer_problem
+from synthray.serving.failures import FAILURES, answer_problem
 from synthray.serving.following import follow
+from synthray.serving.job_routes import add_jobs
+from synthray.serving.jobs import Jobs
 from synthray.serving.metrics import RequestCounts, ServiceCollector
 from synthray.serving.requests import (
     ImageAnswer,
@@ -34,40 +44,44 @@ from synthray.serving.requests import (
     ImagesRequest,
     ModelAnswer,
     ModelsAnswer,
-    ProblemAnswer,
     VerifyAnswer,
 )
 from synthray.serving.service import Service
 from synthray.storage import S3Settings
 
-_FAILURES: Final[dict[int | str, dict[str, object]]] = {
-    status: {"model": ProblemAnswer} for status in (404, 408, 413, 422, 429, 500, 503)
-}
 _GRACE_SECONDS: Final = 60.0
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
-def build_http(service: Service, storage: S3Settings, counts: RequestCounts) -> FastAPI:
-    """All routes of one replica, whose run's models are in `storage`; answers are counted in `counts`."""
+def build_http(
+    service: Service, storage: S3Settings, counts: RequestCounts, jobs: Jobs | None = None
+) -> FastAPI:
+    """All routes of one replica, whose run's models are in `storage`; answers are counted in `counts`.
+
+    Without `jobs` their routes say how to have them.
+    """
     app = FastAPI(
         title="synthray",
         version=synthray.__version__,
         description="Synthetic images for seeds: the same seed gives the same bytes.",
         docs_url=None,
         redoc_url=None,
-        lifespan=partial(_live, service, storage),
+        lifespan=partial(_live, service, storage, jobs),
     )
     app.add_middleware(BodyLimits)
     failures.register(app)
     app.add_middleware(counts.watch)
     _add_images(app, service)
     _add_models(app, service)
-    _add_probes(app, service, counts)
+    add_jobs(app, service, jobs)
+    _add_probes(app, service, jobs, counts)
     return app
 
 
 @asynccontextmanager
-async def _live(service: Service, storage: S3Settings, _app: FastAPI) -> AsyncIterator[None]:
+async def _live(
+    service: Service, storage: S3Settings, jobs: Jobs | None, _app: FastAPI
+) -> AsyncIterator[None]:
     """Test the replica and look for new models from time to time; at the end finish what was accepted."""
     tasks = [
         asyncio.create_task(_test_from_time_to_time(service)),
@@ -76,6 +90,8 @@ async def _live(service: Service, storage: S3Settings, _app: FastAPI) -> AsyncIt
     yield
     for task in tasks:
         task.cancel()
+    if jobs is not None:
+        await asyncio.to_thread(jobs.stop, _GRACE_SECONDS)
     await asyncio.to_thread(service.stop, _GRACE_SECONDS)
 
 
@@ -88,12 +104,13 @@ async def _test_from_time_to_time(service: Service) -> None:
 
 
 def _add_images(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/images/generations", responses=_FAILURES, response_model_exclude_none=True)
+    @app.post("/v1/images/generations", responses=FAILURES, response_model_exclude_none=True)
     async def generate(request: Request, wanted: ImagesRequest) -> ImagesAnswer:
         """Draw images for seeds."""
         sampler = wanted.sampler or service.settings.sampler
         steps = wanted.steps or service.settings.steps
-        _require_within_limits(service, wanted, steps)
+        require_within_limits(service, wanted, steps)
+        require_few(service, wanted)
         seeds = range(wanted.seed, wanted.seed + wanted.n)
         drawing = await while_connected(request, service.draw(seeds, sampler, steps))
         embed = wanted.response_format == "b64_json"
@@ -119,7 +136,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
     @app.get(
         "/v1/images/{checkpoint}/{sampler}/{steps}/{seed}.png",
-        responses={**_FAILURES, 200: {"content": {"image/png": {}}}, 304: {}},
+        responses={**FAILURES, 200: {"content": {"image/png": {}}}, 304: {}},
         response_class=Response,
     )
     async def picture(
@@ -130,12 +147,12 @@ def _add_images(app: FastAPI, service: Service) -> None:
         seed: Annotated[int, Path(ge=0, le=SEED_MAX)],
     ) -> Response:
         """One image as PNG, with its receipt inside."""
-        is_own_name = _require_model(service, checkpoint)
-        _require_steps(service, steps)
+        is_own_name = require_model(service, checkpoint)
+        require_steps(service, steps)
         drawing = await while_connected(request, service.draw([seed], sampler, steps))
         if is_own_name and name_model(drawing.book.model.uri) != checkpoint:
             # Another model was rolled out in between: its image must not be kept under this name.
-            raise _not_served(service, checkpoint)
+            raise not_served(service, checkpoint)
         tag = f'"{drawing.images[0].sha256}"'
         headers = {"ETag": tag, "Cache-Control": _FOREVER if is_own_name else "no-cache"}
         if request.headers.get("If-None-Match") == tag:
@@ -145,13 +162,13 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/verify",
-        responses=_FAILURES,
+        responses=FAILURES,
         openapi_extra={"requestBody": {"content": {"image/png": {}}, "required": True}},
     )
     async def verify(request: Request) -> VerifyAnswer:
         """Make an image again from the receipt in its PNG and compare."""
         evidence = read_evidence(await request.body(), "the body")
-        _require_steps(service, evidence.receipt.steps)
+        require_steps(service, evidence.receipt.steps)
         verdict = await while_connected(request, service.verify(evidence))
         return VerifyAnswer(
             verified=verdict.is_verified,
@@ -179,7 +196,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
         )
 
 
-def _add_probes(app: FastAPI, service: Service, counts: RequestCounts) -> None:
+def _add_probes(app: FastAPI, service: Service, jobs: Jobs | None, counts: RequestCounts) -> None:
     registry = CollectorRegistry()
     registry.register(ServiceCollector(service, counts))
 
@@ -191,50 +208,11 @@ def _add_probes(app: FastAPI, service: Service, counts: RequestCounts) -> None:
     async def readyz() -> Response:
         if service.failure:
             return answer_problem(503, service.failure, code="self_test_failed")
-        return Response("ok\n", media_type="text/plain")
+        # Images for requests need no storage, so a replica without it is as ready as before.
+        troubles = jobs.troubles if jobs is not None else ""
+        return Response(f"ok\n{troubles and troubles + chr(10)}", media_type="text/plain")
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(registry), headers={"Content-Type": content_type})
-
-
-def name_model(uri: str) -> str:
-    """A model's own name: the last part of its address."""
-    return uri.rstrip("/").rpartition("/")[2]
-
-
-def _require_within_limits(service: Service, wanted: ImagesRequest, steps: int) -> None:
-    most = service.settings.limits.max_images_per_request
-    if wanted.n > most:
-        raise BadField("n", f"n={wanted.n} is above {most}, the most images of one request; ask in parts")
-    if wanted.seed + wanted.n - 1 > SEED_MAX:
-        raise BadField(
-            "seed", f"seed={wanted.seed} with n={wanted.n} goes beyond {SEED_MAX}; use a smaller one"
-        )
-    if wanted.size not in ("auto", service.size):
-        raise BadField("size", f"size={wanted.size!r} is not the model's; use {service.size} or auto")
-    if wanted.model:
-        _require_model(service, wanted.model)
-    _require_steps(service, steps)
-
-
-def _require_steps(service: Service, steps: int) -> None:
-    most = service.settings.limits.max_steps
-    if steps > most:
-        raise BadField("steps", f"steps={steps} is above {most}, the most that this service draws; use fewer")
-
-
-def _require_model(service: Service, name: str) -> bool:
-    """Whether `name` is the model's own, which never means another one; raises BadField for another model."""
-    own = name_model(service.model.uri)
-    if name == own:
-        return True
-    if name == str(service.settings.which):
-        return False
-    raise _not_served(service, name)
-
-
-def _not_served(service: Service, name: str) -> BadField:
-    choice = f"{name_model(service.model.uri)} or {service.settings.which}"
-    return BadField("model", f"{name!r} is not served here; use {choice}")

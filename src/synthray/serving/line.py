@@ -11,10 +11,14 @@ from typing import Generic, TypeVar
 
 @dataclass(eq=False)
 class Place:
-    """A request in the line: `waiting` images, of `steps` steps each, have no slot yet."""
+    """A request in the line: `waiting` images, of `steps` steps each, have no slot yet.
+
+    A patient one bounds itself: it takes its turns, and its images are counted apart.
+    """
 
     steps: int
     waiting: int
+    is_patient: bool
 
 
 PlaceT = TypeVar("PlaceT", bound=Place)
@@ -30,12 +34,18 @@ class Line(Generic[PlaceT]):
     def __init__(self) -> None:
         self._places: deque[PlaceT] = deque()
         self._images = 0
+        self._patient_images = 0
         self._steps = 0
 
     @property
     def images(self) -> int:
         """Images that wait, of all requests."""
         return self._images
+
+    @property
+    def patient_images(self) -> int:
+        """Images that wait, of patient requests."""
+        return self._patient_images
 
     @property
     def steps(self) -> int:
@@ -70,4 +80,5 @@ class Line(Generic[PlaceT]):
 
     def _count(self, place: PlaceT, images: int) -> None:
         self._images += images
+        self._patient_images += images * place.is_patient
         self._steps += images * place.steps

@@ -49,7 +49,14 @@ class ServiceCollector(Collector):
         yield requests
         yield CounterMetricFamily("synthray_generate_images", "Images drawn.", figures.images)
         yield GaugeMetricFamily(
-            "synthray_generate_queue_images", "Images that wait for a slot.", figures.waiting_images
+            "synthray_generate_queue_images",
+            "Images of requests that wait for a slot.",
+            figures.waiting_images - figures.waiting_images_of_jobs,
+        )
+        yield GaugeMetricFamily(
+            "synthray_generate_queue_job_images",
+            "Images that wait for a slot, of the jobs that are being drawn here.",
+            figures.waiting_images_of_jobs,
         )
         yield SummaryMetricFamily(
             "synthray_generate_queue_wait_seconds",

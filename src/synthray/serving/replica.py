@@ -4,22 +4,28 @@ It loads its model and draws the golden seeds before Serve sends it anything; a 
 later is unhealthy, and Serve replaces it.
 """
 
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
-from synthray.generation.models import LoadedModel
+from synthray.generation.images import pick_device
+from synthray.generation.models import LoadedModel, load_model
 from synthray.serving.http import build_http
+from synthray.serving.job_store import JobStore
+from synthray.serving.jobs import Jobs
 from synthray.serving.metrics import RequestCounts
 from synthray.serving.service import Service
-from synthray.serving.settings import ServingSettings
-from synthray.storage import S3Settings
+from synthray.serving.settings import JobLimits, ServingSettings
+from synthray.storage import S3Settings, open_store
 
 APPLICATION: Final = "synthray"
 # Requests are cheap beside images, and those are bounded by the engine, which says when to come again.
 _MAX_REQUESTS: Final = 512
 _GRACE_SECONDS: Final = 60.0
+_JOBS_DEADLINE_SECONDS: Final = 10.0
 
 
 class Replica:
@@ -27,16 +33,24 @@ class Replica:
 
     def __init__(self, settings: ServingSettings, storage: S3Settings, loaded: LoadedModel) -> None:
         self._storage = storage
-        self.service = Service(loaded, settings)
+        open_model = partial(load_model, settings=storage, device=pick_device())
+        self.service = Service(loaded, settings, open_model)
         self.counts = RequestCounts()
+        self._jobs = _open_jobs(settings.jobs_uri, storage, self.service) if settings.jobs_uri else None
 
     def __serve_build_asgi_app__(self) -> Any:
-        return build_http(self.service, self._storage, self.counts)
+        return build_http(self.service, self._storage, self.counts, self._jobs)
 
     def check_health(self) -> None:
         """Raise what is wrong with this replica, for Serve to replace it."""
         if self.service.failure:
             raise RuntimeError(self.service.failure)
+
+
+def _open_jobs(uri: str, storage: S3Settings, service: Service) -> Jobs:
+    # Who asks for a job's state waits for storage, so it is given up soon; what is drawn is stored later.
+    patient_enough = replace(storage, deadline_seconds=_JOBS_DEADLINE_SECONDS)
+    return Jobs(JobStore(open_store(uri, patient_enough)), service, JobLimits())
 
 
 def build_deployment(replica: type[Replica], *, num_gpus: int) -> serve.Deployment:

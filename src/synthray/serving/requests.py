@@ -60,6 +60,47 @@ class ImagesAnswer(BaseModel):
     profile: str
 
 
+class JobImageAnswer(BaseModel):
+    """One image of a job that is done: where it is kept, and where this service hands it out."""
+
+    seed: int
+    sha256: str
+    uri: str
+    url: str
+
+
+class JobAnswer(BaseModel):
+    """A job; `results` are the images that are done, in the order of their seeds."""
+
+    id: str
+    object: Literal["job"] = "job"
+    status: Literal["queued", "running", "succeeded", "failed", "canceled"]
+    message: str = Field(description="Why it failed or waits; empty if all is well.")
+    created: int
+    seed: int
+    n: int
+    sampler: str
+    steps: int
+    model: str
+    model_digest: str
+    profile: str
+    done: int = Field(description="Images that are done and kept.")
+    progress: float = Field(description="0 to 1.")
+    uri: str = Field(description="Where all of it is kept.")
+    csv: str | None = Field(default=None, description="The list of seeds and hashes, once all are done.")
+    results: list[JobImageAnswer]
+
+
+class JobProgress(BaseModel):
+    """What a job's events tell."""
+
+    id: str
+    status: Literal["queued", "running", "succeeded", "failed", "canceled"]
+    message: str
+    done: int
+    n: int
+
+
 class ModelAnswer(BaseModel):
     """A model that is served."""
 

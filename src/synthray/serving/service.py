@@ -6,17 +6,19 @@ not know HTTP or Ray.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from weakref import WeakValueDictionary
 
-from synthray.errors import SynthrayError, Unavailable, VerificationFailed
+from synthray.errors import NotFound, SynthrayError, Unavailable, VerificationFailed
 from synthray.generation.generator import GeneratedImage, Slots
 from synthray.generation.identity import ModelIdentity
 from synthray.generation.images import ImageFiles, ReceiptBook, device_of, profile_fingerprint
 from synthray.generation.models import LoadedModel
-from synthray.generation.verify import Evidence, Verdict, compare_model, compare_pixels
+from synthray.generation.verify import Evidence, OpenModel, Verdict, compare_model, compare_pixels
 from synthray.serving import self_test
-from synthray.serving.bench import Bench
+from synthray.serving.bench import Bench, Listener
 from synthray.serving.engine import Engine, EngineFigures, Wish
 from synthray.serving.settings import ServingSettings
 
@@ -66,11 +68,16 @@ class Service:
     """Draws with one model; its methods belong to one event loop, but for the constructor and `stop`.
 
     The constructor draws the golden seeds and raises VerificationFailed if the promise does not hold here.
-    `rollout_problem` says why the newest model is not served; empty while it is.
+    `rollout_problem` says why the newest model is not served; empty while it is. `open_model` loads the model
+    at a URI, for work that was accepted when another one was served.
     """
 
-    def __init__(self, loaded: LoadedModel, settings: ServingSettings) -> None:
+    def __init__(
+        self, loaded: LoadedModel, settings: ServingSettings, open_model: OpenModel | None = None
+    ) -> None:
         self.settings = settings
+        self._open_model = open_model
+        self._others: WeakValueDictionary[ModelIdentity, Bench] = WeakValueDictionary()
         self.size = "x".join(map(str, _size_px(loaded)))
         self.fingerprint = profile_fingerprint(settings.profile, device_of(loaded.unet))
         slots = self._slots_of(loaded)
@@ -82,7 +89,7 @@ class Service:
     @property
     def model(self) -> ModelIdentity:
         """What is drawn with."""
-        return self._engine.model
+        return self._engine.served.model
 
     @property
     def failure(self) -> str:
@@ -101,6 +108,28 @@ class Service:
         if self._failure:
             raise Unavailable(self._failure)
         return await self._draw(seeds, sampler, steps)
+
+    def require_plan(self, sampler: str, steps: int) -> None:
+        """Raise InvalidInput for steps that are impossible for the model."""
+        self._engine.require_plan(sampler, steps)
+
+    def begin(self, wish: Wish, listener: Listener, model: ModelIdentity) -> Callable[[], None]:
+        """Have a wish drawn, with another model if need be, loaded here; returns what takes it back.
+
+        Any thread may call it. Raises what `draw` does, NotFound or VerificationFailed if the model is gone
+        or is another one by now.
+        """
+        if self._failure:
+            raise Unavailable(self._failure)
+        # Named in either case: another model may be rolled out at any moment.
+        served = self._engine.served
+        bench = served if _is_same(model, served.model) else self._bench_of(model)
+        order, _ = self._engine.submit(wish, listener, beside=bench)
+        return partial(self._engine.cancel, order)
+
+    def book(self, model: ModelIdentity, sampler: str, steps: int) -> ReceiptBook:
+        """What the receipts of images have in common that are drawn here."""
+        return ReceiptBook(model, sampler, steps, self.settings.profile.name, self.fingerprint)
 
     async def verify(self, evidence: Evidence) -> Verdict:
         """Make an image again from its receipt and compare."""
@@ -148,14 +177,34 @@ class Service:
         self, seeds: Sequence[int], sampler: str, steps: int, rehearsed: Bench | None = None
     ) -> Drawing:
         mailbox = _Mailbox()
-        wish = Wish(seeds, sampler, steps, self.settings.max_wait_seconds)
-        order, model = self._engine.submit(wish, mailbox, rehearsed=rehearsed)
+        wish = Wish(seeds, sampler, steps, self.settings.max_wait_seconds, is_patient=rehearsed is not None)
+        order, model = self._engine.submit(wish, mailbox, beside=rehearsed)
         try:
             images = await mailbox.wait()
         finally:
             self._engine.cancel(order)
-        book = ReceiptBook(model, sampler, steps, self.settings.profile.name, self.fingerprint)
-        return Drawing(images, book)
+        return Drawing(images, self.book(model, sampler, steps))
+
+    def _bench_of(self, model: ModelIdentity) -> Bench:
+        """The slots of a model that is not served; they live as long as they draw."""
+        bench = self._others.get(model)
+        if bench is None:
+            if self._open_model is None:
+                raise NotFound(f"the model {model.uri} is not served any more; ask for the images anew")
+            loaded = self._open_model(model.uri)
+            if not _is_same(model, loaded.identity):
+                raise VerificationFailed(
+                    f"the model at {model.uri} is another one by now: its weights have digest "
+                    f"{loaded.identity.digest[:12]}, not {model.digest[:12]}; ask for the images anew"
+                )
+            slots = Slots(loaded.unet, loaded.schedule, loaded.prediction_type, self.settings.profile)
+            bench = self._others.setdefault(model, Bench(slots, model))
+        return bench
+
+
+def _is_same(one: ModelIdentity, other: ModelIdentity) -> bool:
+    """Whether they draw the same, wherever they lie."""
+    return (one.digest, one.architecture_digest) == (other.digest, other.architecture_digest)
 
 
 def _size_px(loaded: LoadedModel) -> tuple[int, int]:

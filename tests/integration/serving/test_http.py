@@ -12,46 +12,34 @@ import numpy as np
 import openai
 import pytest
 import requests
-from committed_run import build_tiny_unet
-from http_service import answering
 from PIL import Image, PngImagePlugin
 from prometheus_client.parser import text_string_to_metric_families
+from served import MODEL_NAME, listening, load_tiny_model, tiny_service
 
-from synthray.diffusion.schedule import build_schedule
 from synthray.generation.generator import Generator
-from synthray.generation.identity import identify
 from synthray.generation.models import LoadedModel
 from synthray.generation.profile import STRICT_1
+from synthray.serving.http import build_http
+from synthray.serving.metrics import RequestCounts
 from synthray.serving.service import Service
-from synthray.serving.settings import ServingLimits, ServingSettings
-
-NAME = "00000001"
-SETTINGS = ServingSettings(
-    model_uri="file:///models",
-    steps=3,
-    limits=ServingLimits(max_images_per_request=8, max_steps=500, max_queued_images=8),
-)
+from synthray.storage import S3Settings
 
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    unet = build_tiny_unet(0, block_out_channels=(16, 32))
-    schedule = build_schedule("cosine", 1000, zero_terminal_snr=True)
-    identity = identify(unet, schedule, "v_prediction", f"file:///models/{NAME}")
-    return LoadedModel(unet, schedule, "v_prediction", identity)
+    return load_tiny_model()
 
 
 @pytest.fixture(scope="module")
-def service(loaded: LoadedModel) -> Iterator[Service]:
-    service = Service(loaded, SETTINGS)
-    yield service
-    service.stop(grace_seconds=0)
+def service() -> Iterator[Service]:
+    with tiny_service() as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
 def url(service: Service) -> Iterator[str]:
-    with answering(service) as address:
-        yield address
+    with listening(build_http(service, S3Settings(), RequestCounts())) as url:
+        yield url
 
 
 def ask(url: str, **body: Any) -> requests.Response:
@@ -211,6 +199,12 @@ def test_a_client_that_goes_away_leaves_nothing_to_draw(url: str, service: Servi
         time.sleep(0.01)
 
 
+def test_without_a_place_for_jobs_they_are_refused_with_the_remedy(url: str) -> None:
+    answer = requests.post(f"{url}/v1/jobs", json={"seed": 1}, timeout=60)
+    assert answer.status_code == 404
+    assert "start it with --jobs" in problem(answer)["message"]
+
+
 def test_metrics_count_what_was_drawn_and_answered(url: str) -> None:
     ask(url, seed=1, n=2)
     text = requests.get(f"{url}/metrics", timeout=60).text
@@ -227,7 +221,7 @@ def test_metrics_count_what_was_drawn_and_answered(url: str) -> None:
 
 def test_models_names_what_is_served(url: str, loaded: LoadedModel) -> None:
     (model,) = requests.get(f"{url}/v1/models", timeout=60).json()["data"]
-    assert (model["id"], model["digest"]) == (NAME, loaded.identity.digest)
+    assert (model["id"], model["digest"]) == (MODEL_NAME, loaded.identity.digest)
 
 
 def test_a_replica_is_alive_and_ready(url: str) -> None:

@@ -181,6 +181,38 @@ def test_more_than_may_wait_is_refused_with_the_time_until_there_is_room(
     assert 1 <= caught.value.retry_after_seconds < 3600
 
 
+def test_a_patient_wish_takes_no_room_from_others_and_its_turns_in_the_line(
+    engine: Engine, slots: GatedSlots
+) -> None:
+    job = Heard()
+    engine.submit(Wish(range(5000), "ddim", 2, is_patient=True), job)
+    slots.arrived.get(timeout=PATIENCE_SECONDS)
+    others = [ask(engine, range(50)), ask(engine, range(50))]
+    with pytest.raises(EngineBusy) as caught:
+        ask(engine, [1])
+    assert caught.value.retry_after_seconds < 60
+    figures = engine.figures()
+    assert (figures.waiting_images, figures.waiting_images_of_jobs) == (5096, 4996)
+    slots.open()
+    assert [other.wait() for other in others] == [None, None]
+    assert 40 <= len(job.images) <= 70
+
+
+def test_a_wish_may_bring_a_model_of_its_own_which_is_dropped_when_done(
+    engine: Engine, slots: GatedSlots, make_slots: Callable[..., GatedSlots], schedule: NoiseSchedule
+) -> None:
+    former = make_slots(model_seed=1)
+    slots.open()
+    former.open()
+    heard = Heard()
+    _, model = engine.submit(Wish([5], "ddim", 2), heard, beside=Bench(former, NEW))
+    assert heard.wait() is None
+    assert (model, engine.served.model) == (NEW, OLD)
+    assert shas(heard) == reference(schedule, [5], "ddim", 2, model=1)
+    assert ask(engine, [5]).wait() is None
+    wait_until(lambda: len(engine._benches) == 1)
+
+
 def test_an_impossible_wish_is_refused_and_disturbs_nobody(engine: Engine, slots: GatedSlots) -> None:
     slots.open()
     with pytest.raises(InvalidInput, match="sampler=euler"):
@@ -195,7 +227,7 @@ def test_another_model_draws_what_is_asked_from_then_on_and_nothing_is_dropped(
     slots.arrived.get(timeout=PATIENCE_SECONDS)
     new = make_slots(model_seed=1)
     engine.replace(Bench(new, NEW))
-    assert engine.model == NEW
+    assert engine.served.model == NEW
     after = ask(engine, range(9))
     slots.open()
     new.open()
@@ -213,14 +245,14 @@ def test_a_model_is_rehearsed_beside_the_one_that_is_drawn_with_and_past_a_full_
     new.open()
     bench = Bench(new, NEW)
     rehearsal = Heard()
-    _, model = engine.submit(Wish(range(MOST_WAITING), "ddim", 1), rehearsal, rehearsed=bench)
-    assert (model, engine.model) == (NEW, OLD)
+    _, model = engine.submit(Wish(range(MOST_WAITING), "ddim", 1, is_patient=True), rehearsal, beside=bench)
+    assert (model, engine.served.model) == (NEW, OLD)
     slots.open()
     assert (rehearsal.wait(), before.wait()) == (None, None)
     assert shas(before) == reference(schedule, range(MOST_WAITING), "ddim", 2)
     assert shas(rehearsal) == reference(schedule, range(MOST_WAITING), "ddim", 1, model=1)
     engine.replace(bench)
-    assert engine.model == NEW
+    assert engine.served.model == NEW
 
 
 def test_a_device_that_fails_ends_requests_with_a_word_and_not_the_thread(

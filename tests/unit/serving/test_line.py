@@ -10,7 +10,7 @@ sizes = st.lists(st.integers(min_value=1, max_value=30), min_size=1, max_size=8)
 
 def fill(sizes: list[int], steps: int = 5) -> tuple[Line[Place], list[Place]]:
     line: Line[Place] = Line()
-    places = [Place(steps, size) for size in sizes]
+    places = [Place(steps, size, is_patient=False) for size in sizes]
     for place in places:
         line.join(place)
     return line, places
@@ -46,9 +46,19 @@ def test_an_image_beside_a_job_of_thousands_gets_the_next_slot_but_one() -> None
     line, _ = fill([10_000])
     for _ in range(7):
         line.next()
-    single = Place(5, 1)
+    single = Place(5, 1, is_patient=False)
     line.join(single)
     assert single in {line.next(), line.next()}
+
+
+@given(sizes)
+def test_images_of_patient_requests_are_counted_apart(sizes: list[int]) -> None:
+    line, _ = fill(sizes)
+    job = Place(5, 7, is_patient=True)
+    line.join(job)
+    assert (line.images, line.patient_images) == (sum(sizes) + 7, 7)
+    line.leave(job)
+    assert (line.images, line.patient_images) == (sum(sizes), 0)
 
 
 @given(sizes, st.data())
