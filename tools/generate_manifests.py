@@ -1,4 +1,4 @@
-"""Writes manifests and what of the chart follows from the code: its CRDs, schema, values and README.
+"""Writes manifests and what of the chart follows from the code: CRDs, values, alerts, dashboards, README.
 
 A cluster must not hold another form of the objects than the command line checks, so nothing of it is kept by
 hand: `make check` compares each file with what the code says.
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tools.chart_files import build_readme, build_values, build_values_schema
+from tools.monitoring.alerts import GROUPS
+from tools.monitoring.rule import build_rules
 from tools.render_install import find_helm, is_made_from, render_install
 
 from synthray.api.crd import build_crds
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "synthray"
 INSTALL = ROOT / "manifests" / "install.yaml"
 NOTICE = "# Written by `make docs` from src/synthray/api; changes made here are lost.\n"
+MONITORING_NOTICE = "# Written by `make docs` from tools/monitoring; changes made here are lost.\n"
 
 
 def main() -> int:
@@ -64,6 +67,7 @@ def build_files() -> Mapping[Path, str]:
         CHART / "values.yaml": build_values(),
         CHART / "values.schema.json": build_values_schema(),
         CHART / "README.md": build_readme(),
+        CHART / "files" / "alerts.yaml": MONITORING_NOTICE + build_rules(GROUPS),
     }
     for crd in build_crds():
         name, text = f"{crd['metadata']['name']}.yaml", NOTICE + write_yaml([crd])

@@ -26,7 +26,7 @@ from synthray.api.v1alpha1.fields import SEED_MAX
 from synthray.cli.entry import app
 from synthray.errors import SynthrayError
 from synthray.telemetry.metrics import build_metric_families
-from synthray.telemetry.report import LastCheckpoint, RunSnapshot, StepFigures
+from synthray.telemetry.report import LastCheckpoint, RunLifetime, RunSnapshot, StepFigures
 
 DESTINATION = Path(__file__).parents[1] / "docs" / "reference"
 NOTICE = "<!-- Written by `make docs` from the code; changes made here are lost. -->\n\n"
@@ -260,7 +260,17 @@ def _full_snapshot() -> RunSnapshot:
     """A snapshot in which nothing is missing, so that each family is there."""
     figures = StepFigures(1, 1, 1, 0.0, (0.0,), 0.0, 0.0, 1.0, 1.0, 0.0)
     return RunSnapshot(
-        "", "", "", "", 1, 2, 1, figures=figures, last_checkpoint=LastCheckpoint("", 1, 1, "", 0.0)
+        "",
+        "",
+        "",
+        "",
+        1,
+        2,
+        1,
+        attempt_began=0.0,
+        figures=figures,
+        lifetime=RunLifetime(attempts=1),
+        last_checkpoint=LastCheckpoint("", 1, 1, "", 0.0),
     )
 
 

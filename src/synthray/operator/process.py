@@ -35,6 +35,7 @@ from synthray.operator.cluster.watching import (
 )
 from synthray.operator.configuration import OperatorConfiguration
 from synthray.operator.controller import Controller
+from synthray.operator.fleet import build_fleet
 from synthray.operator.health import Health, build_health_server
 from synthray.operator.metrics import OperatorMetrics
 from synthray.operator.progress_reader import ProgressReader
@@ -201,28 +202,11 @@ class Operator:
 
     def _show_fleet(self) -> None:
         while not self._stopping.wait(_FLEET_SECONDS):
-            runs = [self._store.owner(key) or {} for key in self._store.runs()]
-            statuses = [run.get("status") or {} for run in runs]
-            self.metrics.show_fleet(
-                [status.get("state", "Pending") for status in statuses],
-                gpus={
-                    "offered": sum(node.gpus for node in self._store.nodes() if node.ready),
-                    "wanted": sum(_wanted_gpus(run) for run in runs),
-                    "used": sum(
-                        (run.get("status") or {}).get("workers", {}).get("replicas", 0)
-                        for run in runs
-                        if _wanted_gpus(run)
-                    ),
-                },
-            )
+            runs = [run for key in self._store.runs() if (run := self._store.owner(key)) is not None]
+            self.metrics.show_fleet(build_fleet(runs, self._store.nodes()))
 
     def _start(self, target: Any, *arguments: Any) -> None:
         threading.Thread(target=target, args=arguments, daemon=True).start()
-
-
-def _wanted_gpus(run: Mapping[str, Any]) -> int:
-    workers = run.get("spec", {}).get("workers") or {}
-    return int(workers.get("replicas", 1)) if workers.get("gpu") else 0
 
 
 class JsonLog(logging.Formatter):

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from synthray.telemetry.report import Distribution, RunSnapshot
+from synthray.telemetry.report import UNREADABLE, Distribution, RunSnapshot
 
 _RUN_LABELS = ("namespace", "run")
 
@@ -36,7 +36,9 @@ def build_metric_families(snapshot: RunSnapshot) -> Iterator[Metric]:
     """All metric families of a run."""
     yield from _counters(snapshot)
     yield from _gauges(snapshot)
-    yield from _lifetime(snapshot)
+    yield from _plan(snapshot)
+    if _num_attempts(snapshot) > 0:  # else nobody has looked yet at what the run has behind it
+        yield from _lifetime(snapshot)
     yield _histogram(snapshot, "train_step_seconds", "Duration of a step.", snapshot.totals.step_seconds)
     yield _histogram(
         snapshot,
@@ -82,9 +84,9 @@ def _counters(snapshot: RunSnapshot) -> Iterator[Metric]:
         family = CounterMetricFamily(f"synthray_{name}", help_text, labels=_RUN_LABELS)
         family.add_metric(_labels(snapshot), value)
         yield family
-    yield _by_label(
-        snapshot, "train_skipped_samples", "Samples replaced by rule.", "reason", totals.skipped_samples
-    )
+    # A series that begins at 1 shows no increase.
+    skipped = {UNREADABLE: 0, **totals.skipped_samples}
+    yield _by_label(snapshot, "train_skipped_samples", "Samples replaced by rule.", "reason", skipped)
     yield _by_label(
         snapshot, "checkpoint_failures", "Saves that failed.", "reason", totals.checkpoint_failures
     )
@@ -119,6 +121,13 @@ def _gauges(snapshot: RunSnapshot) -> Iterator[Metric]:
             "When the newest state was committed, seconds since 1970.",
             snapshot.last_checkpoint.time,
         )
+    if snapshot.attempt_began is not None:
+        yield _gauge(
+            snapshot,
+            "train_attempt_start_timestamp_seconds",
+            "When the running attempt began, seconds since 1970.",
+            snapshot.attempt_began,
+        )
     figures = snapshot.figures
     if figures is None:
         return
@@ -151,6 +160,26 @@ def _gauges(snapshot: RunSnapshot) -> Iterator[Metric]:
     yield buckets
 
 
+def _plan(snapshot: RunSnapshot) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "synthray_run_state",
+        "1 for what the run is doing, and why.",
+        labels=(*_RUN_LABELS, "state", "reason"),
+    )
+    state.add_metric([*_labels(snapshot), snapshot.state, snapshot.reason], 1)
+    yield state
+    if snapshot.images_total == 0:  # the dataset is not read yet
+        return
+    yield _gauge(snapshot, "run_epochs", "Epochs wanted.", snapshot.epochs)
+    yield _gauge(snapshot, "run_planned_images", "Images seen at the run's end.", snapshot.images_total)
+    yield _gauge(
+        snapshot,
+        "checkpoint_objective_seconds",
+        "Most time of work that may be at risk (maxWorkAtRiskSeconds).",
+        snapshot.max_work_at_risk_seconds,
+    )
+
+
 def _lifetime(snapshot: RunSnapshot) -> Iterator[Metric]:
     lifetime = snapshot.lifetime
     gauges: tuple[tuple[str, str, float], ...] = (
@@ -161,10 +190,16 @@ def _lifetime(snapshot: RunSnapshot) -> Iterator[Metric]:
         ("run_restart_seconds", "Time between a save and the next start.", lifetime.restart_seconds),
         ("run_redone_images", "Images computed again after faults.", lifetime.redone_images),
         ("run_goodput_ratio", "Time spent on accepted steps over elapsed time.", lifetime.goodput_ratio),
-        ("run_attempts", "Attempts so far.", lifetime.attempts),
+        ("run_attempts", "Attempts so far.", _num_attempts(snapshot)),
+        ("run_faults", "Faults so far: lost workers and drivers, bad samples, odd devices.", lifetime.faults),
+        ("run_resizes", "Changes of the number of workers so far.", lifetime.resizes),
     )
     for name, help_text, value in gauges:
         yield _gauge(snapshot, name, help_text, value)
+
+
+def _num_attempts(snapshot: RunSnapshot) -> int:
+    return max(snapshot.attempt, snapshot.lifetime.attempts)
 
 
 def _gauge(snapshot: RunSnapshot, name: str, help_text: str, value: float) -> Metric:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from synthray.telemetry.storage_counters import StorageCounts
 
 STEP_SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+UNREADABLE = "unreadable"
+"""Why a sample is replaced; the one reason so far."""
 COMMIT_SECONDS_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -86,6 +88,8 @@ class RunLifetime:
     redone_images: int = 0
     goodput_ratio: float = 0.0
     attempts: int = 0
+    faults: int = 0
+    resizes: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,8 @@ class SegmentReport:
 class RunSnapshot:
     """All that a driver knows of its run: what `/progress` and `/metrics` show.
 
-    `resumed_from` is the state that the running attempt went on from; `committed_states` counts the states
-    saved since this driver began.
+    `resumed_from` is the state that the running attempt went on from, `attempt_began` when it did, in seconds
+    since 1970; `committed_states` counts the states saved since this driver began.
     """
 
     namespace: str
@@ -155,10 +159,12 @@ class RunSnapshot:
     epochs: int
     images_total: int
     workers_desired: int
+    max_work_at_risk_seconds: float = 0.0
     state: str = "Preflight"
     reason: str = ""
     message: str = ""
     attempt: int = 0
+    attempt_began: float | None = None
     resumed_from: str | None = None
     committed_states: int = 0
     workers_ready: int = 0

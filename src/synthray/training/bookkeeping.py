@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from synthray.checkpoints.saver import SaveResult
 from synthray.telemetry.report import (
+    UNREADABLE,
     LastCheckpoint,
     SegmentReport,
     SegmentTotals,
@@ -25,7 +26,6 @@ from synthray.training.state import TrainingState
 from synthray.training.step import StepResult
 
 _RATE_STEPS = 16
-_SKIP_REASON = "unreadable"
 
 
 def observe_place(rank: int) -> WorkerPlace:
@@ -143,4 +143,4 @@ class SegmentBooks:
 def _count_skipped(counts: Mapping[str, int], num_samples: int) -> dict[str, int]:
     if not num_samples:
         return dict(counts)
-    return {**counts, _SKIP_REASON: counts.get(_SKIP_REASON, 0) + num_samples}
+    return {**counts, UNREADABLE: counts.get(UNREADABLE, 0) + num_samples}

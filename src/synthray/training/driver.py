@@ -179,7 +179,7 @@ class Driver:
 
     def _run_segment(self, crew: Crew, attempt: AttemptSettings) -> SegmentEnd:
         """One segment, watched until it is over."""
-        self._watch.begin_segment(attempt.number, resumed_from=attempt.resumes_from)
+        self._watch.begin_segment(attempt.number, resumed_from=attempt.resumes_from, now=time.time())
         shift = Shift(
             self._platform.board,
             crew,

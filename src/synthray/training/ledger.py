@@ -196,4 +196,6 @@ def build_lifetime(ledger: Ledger, images_seen: int) -> RunLifetime:
         redone_images=ledger.redone_images,
         goodput_ratio=ledger.goodput_ratio,
         attempts=ledger.attempts,
+        faults=ledger.num_faults,
+        resizes=ledger.event_counts.get(Planned.RESIZED, 0),
     )

@@ -91,6 +91,7 @@ def build_first_snapshot(
         epochs=settings.epochs,
         images_total=preflight.plan.images_total,
         workers_desired=options.num_workers,
+        max_work_at_risk_seconds=settings.max_work_at_risk_seconds,
     )
     if resume_point is None:
         return snapshot

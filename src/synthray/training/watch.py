@@ -43,8 +43,8 @@ class RunWatch:
         with self._lock:
             self._snapshot = snapshot
 
-    def begin_segment(self, attempt: int, *, resumed_from: str | None) -> None:
-        """Close the books of the last segment and open the next."""
+    def begin_segment(self, attempt: int, *, resumed_from: str | None, now: float) -> None:
+        """Close the books of the last segment and open the next; `now` in seconds since 1970."""
         with self._lock:
             self._finished = self._snapshot.totals
             self._images_reached = None
@@ -54,6 +54,7 @@ class RunWatch:
                 reason="",
                 message="",
                 attempt=attempt,
+                attempt_began=now,
                 resumed_from=resumed_from,
                 workers_ready=0,
                 ranks=(),

@@ -28,3 +28,5 @@ def test_the_index_names_every_page_and_there_is_no_other() -> None:
     assert pages == set(Reason)
     index = (RUNBOOKS / "README.md").read_text()
     assert all(f"- [{page}]({page}.md): " in index for page in pages)
+    alerts = {page.stem for page in (RUNBOOKS / "alerts").glob("*.md")}
+    assert all(f"- [{page}](alerts/{page}.md): " in index for page in alerts)

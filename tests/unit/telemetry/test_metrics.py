@@ -39,8 +39,10 @@ SNAPSHOT = RunSnapshot(
     epochs=4,
     images_total=1280,
     workers_desired=2,
+    max_work_at_risk_seconds=600,
     state="Running",
     attempt=3,
+    attempt_began=9e8,
     workers_ready=2,
     totals=SegmentTotals(
         images=64,
@@ -50,7 +52,7 @@ SNAPSHOT = RunSnapshot(
         storage=StorageCounts({("get", "ok"): 7}, read_bytes=100, retries=2),
     ),
     figures=FIGURES,
-    lifetime=RunLifetime(images_seen=600, attempts=3, goodput_ratio=0.9),
+    lifetime=RunLifetime(images_seen=600, attempts=3, goodput_ratio=0.9, faults=2, resizes=1),
     last_checkpoint=LastCheckpoint("s", 2, 600, "s3://x/states/s", 1e9),
 )
 
@@ -86,6 +88,13 @@ def scrape(snapshot: RunSnapshot) -> dict[str, float]:
         ("synthray_run_images_seen", 600),
         ("synthray_run_goodput_ratio", 0.9),
         ("synthray_run_attempts", 3),
+        ("synthray_run_faults", 2),
+        ("synthray_run_resizes", 1),
+        ("synthray_run_epochs", 4),
+        ("synthray_run_planned_images", 1280),
+        ("synthray_run_state|reason=|state=Running", 1),
+        ("synthray_checkpoint_objective_seconds", 600),
+        ("synthray_train_attempt_start_timestamp_seconds", 9e8),
         ("synthray_run_info|attempt=3|model=unet-64|version=0.1.0", 1),
         ("synthray_train_step_seconds_bucket|le=0.5", 1),
         ("synthray_train_step_seconds_bucket|le=1.0", 2),
@@ -103,6 +112,23 @@ def test_before_the_first_step_there_are_no_figures_but_all_counters_stand_at_ze
     assert "synthray_train_loss" not in samples
     assert samples["synthray_train_images_total"] == 0
     assert samples["synthray_train_step_seconds_count"] == 0
+    assert samples["synthray_train_skipped_samples_total|reason=unreadable"] == 0
+
+
+def test_before_anybody_has_looked_a_run_has_no_past() -> None:
+    blank = RunSnapshot("xray", "demo", "", "0.1.0", 4, 0, 0, state="Blocked", reason="BucketMissing")
+    samples = scrape(blank)
+    assert samples["synthray_run_state|reason=BucketMissing|state=Blocked"] == 1
+    ledgers = {name for name in samples if name.startswith("synthray_run_")}
+    assert ledgers == {
+        "synthray_run_state|reason=BucketMissing|state=Blocked",
+        "synthray_run_info|attempt=0|model=|version=0.1.0",
+    }
+
+
+def test_a_driver_that_begins_an_attempt_counts_it() -> None:
+    samples = scrape(replace(SNAPSHOT, attempt=4))
+    assert samples["synthray_run_attempts"] == 4
 
 
 def test_progress_tells_what_the_driver_has_saved_and_why_it_stands_still() -> None:
