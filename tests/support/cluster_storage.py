@@ -39,6 +39,8 @@ def reach_storage(programs: Programs, manifest: str, folder: Path) -> Iterator[C
     log = folder / "port-forward.log"
     forward = ChildProcess(
         [
+            # A forward ends with the API server, which stories stop.
+            *("/bin/bash", "-c", 'while :; do "$@"; sleep 1; done', "forward"),
             find_program("kubectl"),
             f"--kubeconfig={programs.kubeconfig}",
             *("-n", "storage", "port-forward", "service/storage", f"{port}:8333"),
