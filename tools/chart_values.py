@@ -155,11 +155,46 @@ class Monitor(ApiModel):
     interval_seconds: int = Field(default=15, ge=1, le=3600, description="Time between scrapes.")
 
 
+class PrometheusRule(ApiModel):
+    """The alerts, as an object of the Prometheus operator; without it, load files/alerts.yaml."""
+
+    enabled: bool = Field(default=False, description="Whether it is made; needs the Prometheus operator.")
+    labels: Mapping = Field(
+        default={},
+        max_length=16,
+        description="More labels; kube-prometheus-stack selects by `release: <its release>`.",
+    )
+    runbooks: str = Field(
+        default="docs/runbooks",
+        min_length=1,
+        max_length=1024,
+        description="Where runbook_url leads: the address at which you serve docs/runbooks.",
+    )
+
+
+class Dashboards(ApiModel):
+    """Grafana's dashboards, as ConfigMaps that Grafana's sidecar finds by a label."""
+
+    enabled: bool = Field(default=False, description="Whether they are made.")
+    labels: Mapping = Field(
+        default={"grafana_dashboard": "1"},
+        max_length=16,
+        description="Labels by which Grafana's sidecar finds them; null takes one away.",
+    )
+    annotations: Mapping = Field(
+        default={}, max_length=16, description="Annotations, such as `grafana_folder: synthray`."
+    )
+
+
 class Metrics(ApiModel):
-    """Who scrapes."""
+    """Who scrapes, and what is made of it."""
 
     service_monitor: Monitor = Field(default=Monitor(), description="ServiceMonitor of the operator.")
     pod_monitor: Monitor = Field(default=Monitor(), description="PodMonitor of the drivers of runs.")
+    prometheus_rule: PrometheusRule = Field(
+        default=PrometheusRule(), description="Alerts, each with a runbook."
+    )
+    dashboards: Dashboards = Field(default=Dashboards(), description="Grafana's dashboards.")
 
 
 class DemoStorage(ApiModel):
@@ -216,7 +251,7 @@ class ChartValues(ApiModel):
     network_policy: NetworkPolicy = Field(
         default=NetworkPolicy(), description="The operator's NetworkPolicy."
     )
-    metrics: Metrics = Field(default=Metrics(), description="Who scrapes.")
+    metrics: Metrics = Field(default=Metrics(), description="Who scrapes, and what is made of it.")
     config: Config = Field(  # type: ignore[valid-type]  # made from another model's fields
         default=Config(), description="What the operator decides for all runs."
     )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tools.chart_files import build_readme, build_values, build_values_schema
 from tools.monitoring.alerts import GROUPS
+from tools.monitoring.dashboards import DASHBOARDS
+from tools.monitoring.grafana import build_dashboard
 from tools.monitoring.rule import build_rules
 from tools.render_install import find_helm, is_made_from, render_install
 
@@ -69,6 +71,8 @@ def build_files() -> Mapping[Path, str]:
         CHART / "README.md": build_readme(),
         CHART / "files" / "alerts.yaml": MONITORING_NOTICE + build_rules(GROUPS),
     }
+    for board in DASHBOARDS:
+        files[CHART / "files" / "dashboards" / f"{board.name}.json"] = build_dashboard(board)
     for crd in build_crds():
         name, text = f"{crd['metadata']['name']}.yaml", NOTICE + write_yaml([crd])
         files[ROOT / "manifests" / "crds" / name] = text

@@ -30,7 +30,7 @@ Document = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "synthray"
 EVERYTHING = Path(__file__).with_name("everything.values.yaml")
-PROMETHEUS = {"ServiceMonitor", "PodMonitor"}
+PROMETHEUS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 RUN = ROOT / "manifests" / "examples" / "ranzcr-512.yaml"
 # Charts as they were released, made by `helm package`; each must go on to the one here.
 KEPT = sorted(Path(__file__).parent.glob("kept-charts/*.tgz"))
@@ -134,6 +134,31 @@ def test_monitors_carry_the_label_that_prometheus_selects_by(programs: Programs)
     assert of_kind(documents, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
     runs = of_kind(documents, "PodMonitor", "synthray-runs")
     assert runs["spec"]["podMetricsEndpoints"][0]["port"] == "driver"
+    assert of_kind(documents, "PrometheusRule", "synthray")["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_alerts_lead_to_runbooks_where_they_are_served(programs: Programs) -> None:
+    documents = render(programs, "--values", str(EVERYTHING))
+    rules = of_kind(documents, "PrometheusRule", "synthray")["spec"]
+    kept = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    for group, source in zip(rules["groups"], kept["groups"], strict=True):
+        for rule, original in zip(group["rules"], source["rules"], strict=True):
+            assert rule["expr"] == original["expr"]
+            url = f"https://docs.example/runbooks/{rule['alert']}.md"
+            assert rule["annotations"] == {**original["annotations"], "runbook_url": url}
+
+
+def test_dashboards_are_found_by_grafanas_sidecar(programs: Programs) -> None:
+    def dashboards(*arguments: str) -> list[Document]:
+        return [one for one in render(programs, *arguments) if "-dashboard-" in one["metadata"]["name"]]
+
+    assert dashboards() == []
+    files = sorted((CHART / "files" / "dashboards").glob("*.json"))
+    documents = dashboards("--values", str(EVERYTHING))
+    for file, document in zip(files, documents, strict=True):
+        assert document["metadata"]["labels"].items() >= {"grafana_dashboard": "1", "grafana": "main"}.items()
+        assert document["metadata"]["annotations"] == {"grafana_folder": "synthray"}
+        assert document["data"] == {f"synthray-{file.name}": file.read_text()}
 
 
 def test_in_namespaces_the_operator_has_no_right_outside_them(programs: Programs) -> None:

@@ -190,3 +190,10 @@ def test_policies_of_the_chart_and_of_runs_speak_of_the_same_pods(installed: lis
 def test_the_namespace_admits_restricted_pods_alone(installed: list[Document]) -> None:
     (namespace,) = of_kind(installed, "Namespace")
     assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def test_a_release_fits_into_the_secret_that_helm_keeps_it_in() -> None:
+    """Helm keeps the chart and what it renders, compressed and in base64, in one Secret of at most 1 MB."""
+    chart = sum(path.stat().st_size for path in CHART.rglob("*") if path.is_file())
+    rendered = sum(path.stat().st_size for path in (CHART / "files").rglob("*") if path.is_file())
+    assert chart + rendered < 500_000  # even if nothing of it could be compressed
