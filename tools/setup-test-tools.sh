@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Brings the programs that tests call and that are no Python packages: promtool, of Debian's `prometheus`.
+# Brings the programs that tests call and that are no Python packages: prometheus and promtool, of Debian's
+# package `prometheus`.
 #
 # Unpacks the package under .cache/tools instead of installing it, because installing starts a Prometheus
 # server; so it works without root, too. What cannot be had is named together with the remedy, and the tests
@@ -9,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 readonly TOOLS=$PWD/.cache/tools
 
-if PATH=$TOOLS/bin:$PATH command -v promtool >/dev/null; then
+if PATH=$TOOLS/bin:$PATH command -v promtool prometheus | wc -l | grep -qx 2; then
     exit 0
 fi
 
@@ -18,7 +19,7 @@ download_package() (
 )
 
 remedy() {
-    echo "test tools: promtool is missing${1:+ ($1)}: install Debian's 'prometheus' package or put promtool on PATH" >&2
+    echo "test tools: prometheus and promtool are missing${1:+ ($1)}: install Debian's 'prometheus' package or put both on PATH" >&2
     exit 0
 }
 
@@ -33,5 +34,5 @@ if ! download_package "$staging" 2>/dev/null; then
 fi
 dpkg-deb --extract "$staging"/prometheus_*.deb "$staging/root"
 mkdir -p "$TOOLS/bin"
-mv "$staging/root/usr/bin/promtool" "$TOOLS/bin/promtool"
-echo "test tools: promtool is in $TOOLS/bin" >&2
+mv "$staging/root/usr/bin/promtool" "$staging/root/usr/bin/prometheus" "$TOOLS/bin/"
+echo "test tools: prometheus and promtool are in $TOOLS/bin" >&2

@@ -22,7 +22,7 @@ _RUNS: Final = Row(
             queries=(
                 Query(
                     "sum by (state) (max by (namespace, run, state) "
-                    "(synthray_operator_run_state{{{OF_RUN}}}))",
+                    f"(synthray_operator_run_state{{{OF_RUN}}}))",
                     "{{state}}",
                 ),
             ),

@@ -152,7 +152,7 @@ LEARNING: Final = Row(
             queries=(
                 Query(
                     f"sum {BY_RUN} "
-                    "(increase(synthray_train_nonfinite_steps_total{{{OF_RUN}}}[$__rate_interval]))",
+                    f"(increase(synthray_train_nonfinite_steps_total{{{OF_RUN}}}[$__rate_interval]))",
                     "again",
                 ),
             ),
