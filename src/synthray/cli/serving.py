@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,10 +45,15 @@ def serve(
         str,
         typer.Option(help="Where jobs are kept: s3://bucket/prefix or a folder; without it there are none."),
     ] = "",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Holds a token that every request must bring; read again when it changes."),
+    ] = None,
 ) -> int:
     """Answer "seed 42" over HTTP, with OpenAI's images API: the same seed gives the same bytes."""
     from synthray.diffusion.sampler import SAMPLERS
     from synthray.generation.sources import find_model
+    from synthray.serving.bearer import TokenFile
     from synthray.serving.settings import ServingLimits, ServingSettings
     from synthray.storage import check_conditional_writes, open_store, s3_settings_from_environment
     from synthray.storage.ports import is_free_port
@@ -56,6 +62,8 @@ def serve(
         raise InvalidInput(f"--sampler {sampler} is unknown; use one of {', '.join(SAMPLERS)}")
     if steps > max_steps:
         raise InvalidInput(f"--steps {steps} is above --max-steps {max_steps}; use {max_steps} or less")
+    if token_file is not None:
+        TokenFile(token_file)
     which = int(checkpoint) if checkpoint.isdigit() else checkpoint
     storage = s3_settings_from_environment(os.environ)
     source = find_model(model, storage, which)
@@ -70,6 +78,7 @@ def serve(
         sampler=sampler,
         steps=steps,
         limits=ServingLimits(max_images, max_steps, max_queued_images),
+        token_file=str(token_file.absolute()) if token_file else "",
         jobs_uri=jobs_store.uri if jobs_store is not None else "",
     )
     return _serve_until_told(settings, source.uri, host, port)
@@ -86,7 +95,10 @@ def _serve_until_told(settings: "ServingSettings", source_uri: str, host: str, p
         url = f"http://{host}:{port}"
         results.print(f"serving {source_uri} at {url}; seed 42:", soft_wrap=True)
         path = f"/v1/images/{settings.which}/{settings.sampler}/{settings.steps}/42.png"
-        results.print(f"  curl --output seed-42.png {url}{path}", soft_wrap=True)
+        header = (
+            f'--header "Authorization: Bearer $(cat {settings.token_file})" ' if settings.token_file else ""
+        )
+        results.print(f"  curl {header}--output seed-42.png {url}{path}", soft_wrap=True)
         results.file.flush()
         told.wait()
         people.print("finishing what was accepted ...")

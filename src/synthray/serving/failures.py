@@ -51,6 +51,8 @@ def answer_problem(
     kind = "server_error" if status >= 500 else "invalid_request_error"
     if status == 429:
         kind = "rate_limit_error"
+    elif status == 401:
+        kind = "authentication_error"
     problem = ProblemAnswer(error=Problem(message=message, type=kind, param=param, code=code))
     headers = {"Retry-After": str(retry_after)} if retry_after else None
     return JSONResponse(problem.model_dump(), status, headers)

@@ -9,9 +9,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Final
 
-from fastapi import FastAPI, Path, Request, Response
+from fastapi import FastAPI, Request, Response
+from fastapi import Path as PathField
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
@@ -30,6 +32,7 @@ from synthray.serving.asked import (
     require_steps,
     require_within_limits,
 )
+from synthray.serving.bearer import Bearer, TokenFile
 from synthray.serving.body_limits import BodyLimits
 from synthray.serving.connection import while_connected
 from synthray.serving.engine import EngineBusy
@@ -38,6 +41,7 @@ from synthray.serving.following import follow
 from synthray.serving.job_routes import add_jobs
 from synthray.serving.jobs import Jobs
 from synthray.serving.metrics import RequestCounts, ServiceCollector
+from synthray.serving.request_ids import RequestIds
 from synthray.serving.requests import (
     ImageAnswer,
     ImagesAnswer,
@@ -70,7 +74,11 @@ def build_http(
     )
     app.add_middleware(BodyLimits)
     failures.register(app)
+    # The last one added sees a request first.
+    if service.settings.token_file:
+        app.add_middleware(Bearer, token=TokenFile(Path(service.settings.token_file)))
     app.add_middleware(counts.watch)
+    app.add_middleware(RequestIds)
     _add_images(app, service)
     _add_models(app, service)
     add_jobs(app, service, jobs)
@@ -141,10 +149,10 @@ def _add_images(app: FastAPI, service: Service) -> None:
     )
     async def picture(
         request: Request,
-        checkpoint: Annotated[str, Path(max_length=256)],
+        checkpoint: Annotated[str, PathField(max_length=256)],
         sampler: SamplerName,
-        steps: Annotated[int, Path(ge=1, le=MAX_STEPS)],
-        seed: Annotated[int, Path(ge=0, le=SEED_MAX)],
+        steps: Annotated[int, PathField(ge=1, le=MAX_STEPS)],
+        seed: Annotated[int, PathField(ge=0, le=SEED_MAX)],
     ) -> Response:
         """One image as PNG, with its receipt inside."""
         is_own_name = require_model(service, checkpoint)

@@ -104,7 +104,7 @@ class JobRun:
         """See Listener."""
         with self._changed:
             self._unstored.append(image)
-            if sum(one.pixels.nbytes for one in self._unstored) >= self._limits.max_unstored_bytes:
+            if self._unstored_bytes >= self._limits.max_unstored_bytes:
                 self._withdraw()
             self._changed.notify_all()
 
@@ -120,16 +120,18 @@ class JobRun:
 
     def _run(self, pool: ThreadPoolExecutor) -> JobEnd | None:
         while True:
+            missing = self._choose_missing()
+            if missing:
+                self._draw(missing)
             batch = self._wait_for_images()
             if batch:
                 self._store(pool, batch)
             elif self._is_told:
                 return None
-            elif len(self.done) == self.record.n:
-                if self._try_to(lambda: self._jobs.keep_csv(self.record.id, self.done)):
-                    return JobEnd(status="succeeded")
-            else:
-                self._draw_rest()
+            elif len(self.done) == self.record.n and self._try_to(
+                lambda: self._jobs.keep_csv(self.record.id, self.done)
+            ):
+                return JobEnd(status="succeeded")
 
     def _wait_for_images(self) -> list[GeneratedImage]:
         """Some that are to be stored; none if there is something else to do."""
@@ -138,14 +140,24 @@ class JobRun:
                 self._changed.wait()
             return [self._unstored[index] for index in range(min(_STORED_AT_ONCE, len(self._unstored)))]
 
-    def _draw_rest(self) -> None:
-        """Have drawn what is not stored; nothing is in memory, and nothing is being drawn."""
+    def _choose_missing(self) -> list[int]:
+        """Seeds to have drawn now; none while some are being drawn, or while memory is half full."""
+        with self._changed:
+            if (
+                self._is_drawing
+                or self._is_told
+                or self._unstored_bytes > self._limits.max_unstored_bytes / 2
+            ):
+                return []
+            drawn = {image.seed for image in self._unstored}
+        return [seed for seed in self.record.seeds if seed not in self.done and seed not in drawn]
+
+    def _draw(self, seeds: Sequence[int]) -> None:
         problem, self._problem = self._problem, None
         if problem is not None:
             self._weigh(problem)
         record = self.record
-        rest = [seed for seed in record.seeds if seed not in self.done]
-        wish = Wish(rest, record.sampler, record.steps, is_patient=True)
+        wish = Wish(seeds, record.sampler, record.steps, is_patient=True)
         # Not under the lock: a model may be loaded here, and images may come before it returns.
         self._is_drawing = True
         try:
@@ -206,6 +218,10 @@ class JobRun:
         with self._changed:
             while not self._is_told and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
+
+    @property
+    def _unstored_bytes(self) -> int:
+        return sum(image.pixels.nbytes for image in self._unstored)
 
     def _withdraw(self) -> None:
         if self._take_back is not None:

@@ -4,6 +4,7 @@ It loads its model and draws the golden seeds before Serve sends it anything; a 
 later is unhealthy, and Serve replaces it.
 """
 
+import logging
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -32,6 +33,7 @@ class Replica:
     """One model with its engine; raises VerificationFailed if the promise does not hold here."""
 
     def __init__(self, settings: ServingSettings, storage: S3Settings, loaded: LoadedModel) -> None:
+        _log_requests()
         self._storage = storage
         open_model = partial(load_model, settings=storage, device=pick_device())
         self.service = Service(loaded, settings, open_model)
@@ -45,6 +47,15 @@ class Replica:
         """Raise what is wrong with this replica, for Serve to replace it."""
         if self.service.failure:
             raise RuntimeError(self.service.failure)
+
+
+def _log_requests() -> None:
+    """Into this replica's own log, which Ray keeps."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("synthray")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
 
 
 def _open_jobs(uri: str, storage: S3Settings, service: Service) -> Jobs:

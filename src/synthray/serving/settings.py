@@ -36,7 +36,7 @@ class ServingSettings:
     """A model and how it is drawn with; `which` chooses among a run's models.
 
     latest and best are looked up again every `follow_seconds`, never if that is 0. `jobs_uri`: where jobs are
-    kept; empty: there are none.
+    kept; empty: there are none. `token_file`: holds what a client must know; empty: nothing.
     """
 
     model_uri: str
@@ -46,6 +46,7 @@ class ServingSettings:
     profile: Profile = STRICT_1
     limits: ServingLimits = field(default_factory=ServingLimits)
     jobs_uri: str = ""
+    token_file: str = ""
     max_wait_seconds: float = 300.0
     self_test_seconds: float = 3600.0
     follow_seconds: float = 15.0

@@ -240,10 +240,13 @@ def test_without_storage_a_job_goes_on_from_memory_within_a_bound_and_then_waits
     jobs.accept(record)
     wait_until(lambda: jobs.look(record.id).num_done > 0)
     store.is_away = True
-    wait_until(lambda: "the store went away" in jobs.troubles and service.figures().busy_slots == 0)
+
+    def count_unstored() -> int:
+        return int(jobs.troubles.split("; ")[-1].split()[0]) if jobs.troubles else 0
+
+    wait_until(lambda: count_unstored() >= 10 and service.figures().busy_slots == 0)
     before = service.figures().images
-    # All that was drawn meanwhile is in memory, and nothing more is drawn.
-    assert 10 <= int(jobs.troubles.split("; ")[-1].split()[0]) <= 14
+    assert count_unstored() <= 14
     wait_until(lambda: "the store went away" in jobs.look(record.id).message)
     assert service.figures().images == before
     store.is_away = False
