@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
 # Brings the programs that tests call and that are no Python packages: prometheus and promtool, of Debian's
-# package `prometheus`.
+# `prometheus`, and Chromium, of Debian's `chromium`.
 #
-# Unpacks the package under .cache/tools instead of installing it, because installing starts a Prometheus
-# server; so it works without root, too. What cannot be had is named together with the remedy, and the tests
-# that need it then fail with the same words; nothing is skipped.
+# Unpacks Prometheus under .cache/tools instead of installing it, because installing starts a server; so it
+# works without root, too. Chromium is installed, because it needs many other packages. What cannot be had is
+# named together with the remedy, and the tests that need it then fail with the same words; nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly TOOLS=$PWD/.cache/tools
+
+if ! command -v chromium >/dev/null; then
+    if ! { [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null && { apt-get update --quiet=2 || true; } &&
+        apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; }; then
+        echo "test tools: Chromium is missing: install Debian's package 'chromium'" >&2
+    fi
+fi
 
 if PATH=$TOOLS/bin:$PATH command -v promtool prometheus | wc -l | grep -qx 2; then
     exit 0

@@ -12,8 +12,13 @@ from fastapi import FastAPI
 from synthray.diffusion.schedule import build_schedule
 from synthray.generation.identity import identify
 from synthray.generation.models import LoadedModel
+from synthray.serving.http import build_http
+from synthray.serving.jobs import Jobs
+from synthray.serving.metrics import RequestCounts
+from synthray.serving.preview_shelf import PreviewShelf
 from synthray.serving.service import Service
 from synthray.serving.settings import ServingLimits, ServingSettings
+from synthray.storage import S3Settings
 
 MODEL_NAME = "00000001"
 MODEL_URI = f"file:///models/{MODEL_NAME}"
@@ -35,6 +40,11 @@ def tiny_service(settings: ServingSettings = SETTINGS) -> Iterator[Service]:
     service = Service(load_tiny_model(), settings)
     yield service
     service.stop(grace_seconds=0)
+
+
+def build_app(service: Service, *, jobs: Jobs | None = None, shelf: PreviewShelf | None = None) -> FastAPI:
+    """All routes, without a run in S3."""
+    return build_http(service, S3Settings(), RequestCounts(), jobs=jobs, shelf=shelf)
 
 
 @contextmanager

@@ -45,7 +45,8 @@ class GalleryContent:
 
 def build_page(content: GalleryContent) -> str:
     """The whole page; equal content gives equal bytes."""
-    style = files("synthray.generation").joinpath("gallery.css").read_text(encoding="utf-8")
+    room = files("synthray.generation")
+    style = "".join(room.joinpath(name).read_text(encoding="utf-8") for name in ("look.css", "gallery.css"))
     title = escape(content.run)
     return "\n".join(
         [

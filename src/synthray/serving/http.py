@@ -41,13 +41,14 @@ from synthray.serving.following import follow
 from synthray.serving.job_routes import add_jobs
 from synthray.serving.jobs import Jobs
 from synthray.serving.metrics import RequestCounts, ServiceCollector
+from synthray.serving.model_routes import add_models
+from synthray.serving.page_routes import add_page
+from synthray.serving.preview_shelf import PreviewShelf
 from synthray.serving.request_ids import RequestIds
 from synthray.serving.requests import (
     ImageAnswer,
     ImagesAnswer,
     ImagesRequest,
-    ModelAnswer,
-    ModelsAnswer,
     VerifyAnswer,
 )
 from synthray.serving.service import Service
@@ -58,11 +59,16 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 def build_http(
-    service: Service, storage: S3Settings, counts: RequestCounts, jobs: Jobs | None = None
+    service: Service,
+    storage: S3Settings,
+    counts: RequestCounts,
+    *,
+    jobs: Jobs | None = None,
+    shelf: PreviewShelf | None = None,
 ) -> FastAPI:
     """All routes of one replica, whose run's models are in `storage`; answers are counted in `counts`.
 
-    Without `jobs` their routes say how to have them.
+    Without `jobs` their routes say how to have them; without a `shelf` there are no previews of a run.
     """
     app = FastAPI(
         title="synthray",
@@ -80,7 +86,8 @@ def build_http(
     app.add_middleware(counts.watch)
     app.add_middleware(RequestIds)
     _add_images(app, service)
-    _add_models(app, service)
+    add_models(app, service, shelf)
+    add_page(app)
     add_jobs(app, service, jobs)
     _add_probes(app, service, jobs, counts)
     return app
@@ -183,24 +190,6 @@ def _add_images(app: FastAPI, service: Service) -> None:
             seed=verdict.seed,
             differences=list(verdict.differences),
             notes=list(verdict.notes),
-        )
-
-
-def _add_models(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models")
-    async def models() -> ModelsAnswer:
-        """What is served."""
-        model = service.model
-        return ModelsAnswer(
-            data=[
-                ModelAnswer(
-                    id=name_model(model.uri),
-                    uri=model.uri,
-                    digest=model.digest,
-                    size=service.size,
-                    profile=service.settings.profile.name,
-                )
-            ]
         )
 
 

@@ -18,6 +18,7 @@ from synthray.serving.http import build_http
 from synthray.serving.job_store import JobStore
 from synthray.serving.jobs import Jobs
 from synthray.serving.metrics import RequestCounts
+from synthray.serving.preview_shelf import PreviewShelf, run_of
 from synthray.serving.service import Service
 from synthray.serving.settings import JobLimits, ServingSettings
 from synthray.storage import S3Settings, open_store
@@ -38,10 +39,12 @@ class Replica:
         open_model = partial(load_model, settings=storage, device=pick_device())
         self.service = Service(loaded, settings, open_model)
         self.counts = RequestCounts()
+        run = run_of(loaded.identity.uri)
+        self._shelf = PreviewShelf(open_store(run, storage)) if run else None
         self._jobs = _open_jobs(settings.jobs_uri, storage, self.service) if settings.jobs_uri else None
 
     def __serve_build_asgi_app__(self) -> Any:
-        return build_http(self.service, self._storage, self.counts, self._jobs)
+        return build_http(self.service, self._storage, self.counts, jobs=self._jobs, shelf=self._shelf)
 
     def check_health(self) -> None:
         """Raise what is wrong with this replica, for Serve to replace it."""

@@ -112,6 +112,26 @@ class ModelAnswer(BaseModel):
     digest: str
     size: str
     profile: str
+    sampler: str = Field(description="If a request does not say.")
+    steps: int = Field(description="If a request does not say.")
+    max_steps: int
+
+
+class PreviewAnswer(BaseModel):
+    """An image that the model's run drew of a fixed seed while it trained."""
+
+    images_seen: int
+    epoch: int
+    weights: str
+    seed: int
+    url: str
+
+
+class PreviewsAnswer(BaseModel):
+    """All of them, oldest first; none if the model is not of a run."""
+
+    object: Literal["list"] = "list"
+    data: list[PreviewAnswer]
 
 
 class ModelsAnswer(BaseModel):

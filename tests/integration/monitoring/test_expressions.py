@@ -16,7 +16,7 @@ import pytest
 import requests
 from live_prometheus import LivePrometheus
 from queries import Target, marks_of, metrics_in, substitute, targets_of
-from served import listening, tiny_service
+from served import build_app, listening, tiny_service
 from simulated_cluster import build_document, build_node
 from tiny_run import prepare_tiny_dataset, write_tiny_run
 from tools.monitoring.alerts import ALERTS
@@ -28,9 +28,6 @@ from synthray.errors import Reason
 from synthray.operator.fleet import build_fleet
 from synthray.operator.health import Health, build_health_server
 from synthray.operator.metrics import OperatorMetrics
-from synthray.serving.http import build_http
-from synthray.serving.metrics import RequestCounts
-from synthray.storage import S3Settings
 from synthray.telemetry.exporter import build_exporter
 from synthray.training.decisions import Decision, Verdict
 
@@ -63,7 +60,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         build_exporter(watched.snapshot, host="127.0.0.1", port=0) as driver,
         build_health_server("127.0.0.1", 0, operator.registry, Health(lambda: True, lambda: True)) as health,
         tiny_service() as service,
-        listening(build_http(service, S3Settings(), RequestCounts())) as images,
+        listening(build_app(service)) as images,
     ):
         exporters = {"runs": driver.address, "operator": health.address, "chest-images": images}
         with LivePrometheus(folder, exporters, RULES) as prometheus:
@@ -71,7 +68,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
             operate(operator)
             watched.train(num_workers=2, stop_after_steps=2)
             watched.train(num_workers=1, dies_after_steps=2)
-            ask_for_images(service)
+            ask_for_images(images)
             operate(operator)
             watched.train(num_workers=1, cause=LOST)
             prometheus.wait_for('synthray_run_state{state="Complete"}')
@@ -87,7 +84,7 @@ def operate(metrics: OperatorMetrics) -> None:
     runs[0]["status"] = {"state": "Running", "workers": {"ready": 1, "replicas": 1}}
     runs[1]["status"] = {"state": "Blocked", "conditions": [blocked]}
     metrics.lead()
-    with metrics.reconciling():
+    with metrics.reconciling("TrainingRun"):
         metrics.show_fleet(build_fleet(runs, [build_node()]))
 
 

@@ -9,9 +9,7 @@ from typing import Any
 import openai
 import pytest
 import requests
-from served import SETTINGS, listening, tiny_service
-
-from synthray.serving.http import build_http
+from served import SETTINGS, build_app, listening, tiny_service
 
 TOKEN, NEXT = "a-token-of-20-letters", "another-of-20-letters"
 
@@ -26,7 +24,10 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(token_file: Path) -> Iterator[str]:
     settings = dataclasses.replace(SETTINGS, token_file=str(token_file))
-    with tiny_service(settings) as service, listening(build_http(service)) as url:
+    with (
+        tiny_service(settings) as service,
+        listening(build_app(service)) as url,
+    ):
         yield url
 
 

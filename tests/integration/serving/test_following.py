@@ -12,13 +12,11 @@ import requests
 import torch
 from committed_run import CommittedRun, build_tiny_unet
 from diffusers import UNet2DModel
-from served import listening
+from served import build_app, listening
 
 from synthray.generation.generator import Generator
 from synthray.generation.models import load_model
 from synthray.generation.profile import STRICT_1
-from synthray.serving.http import build_http
-from synthray.serving.metrics import RequestCounts
 from synthray.serving.service import Service
 from synthray.serving.settings import ServingLimits, ServingSettings
 from synthray.storage import S3Settings, open_store
@@ -50,7 +48,7 @@ def service(run: CommittedRun, first: str) -> Iterator[Service]:
 
 @pytest.fixture
 def url(service: Service) -> Iterator[str]:
-    with listening(build_http(service, S3Settings(), RequestCounts())) as address:
+    with listening(build_app(service)) as address:
         yield address
 
 

@@ -14,15 +14,12 @@ import pytest
 import requests
 from PIL import Image, PngImagePlugin
 from prometheus_client.parser import text_string_to_metric_families
-from served import MODEL_NAME, listening, load_tiny_model, tiny_service
+from served import MODEL_NAME, build_app, listening, load_tiny_model, tiny_service
 
 from synthray.generation.generator import Generator
 from synthray.generation.models import LoadedModel
 from synthray.generation.profile import STRICT_1
-from synthray.serving.http import build_http
-from synthray.serving.metrics import RequestCounts
 from synthray.serving.service import Service
-from synthray.storage import S3Settings
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def url(service: Service) -> Iterator[str]:
-    with listening(build_http(service, S3Settings(), RequestCounts())) as url:
+    with listening(build_app(service)) as url:
         yield url
 
 

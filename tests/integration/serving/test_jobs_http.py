@@ -12,14 +12,12 @@ from uuid import uuid4
 
 import pytest
 import requests
-from served import SETTINGS, listening, load_tiny_model, tiny_service
+from served import SETTINGS, build_app, listening, load_tiny_model, tiny_service
 
 from synthray.generation.generator import Generator
 from synthray.generation.profile import STRICT_1
-from synthray.serving.http import build_http
 from synthray.serving.job_store import JobStore
 from synthray.serving.jobs import Jobs
-from synthray.serving.metrics import RequestCounts
 from synthray.serving.service import Service
 from synthray.serving.settings import JobLimits
 from synthray.storage import ObjectStore, S3Settings, open_store
@@ -42,7 +40,7 @@ def kept(s3_settings: S3Settings) -> ObjectStore:
 @pytest.fixture(scope="module")
 def url(service: Service, kept: ObjectStore) -> Iterator[str]:
     jobs = Jobs(JobStore(kept), service, LIMITS)
-    with listening(build_http(service, S3Settings(), RequestCounts(), jobs)) as url:
+    with listening(build_app(service, jobs=jobs)) as url:
         yield f"{url}/v1/jobs"
 
 
@@ -154,7 +152,6 @@ import sys
 from served import tiny_service
 from synthray.serving.job_store import JobRecord, JobStore
 from synthray.serving.jobs import Jobs
-from synthray.serving.metrics import RequestCounts
 from synthray.serving.settings import JobLimits
 from synthray.storage import open_store, s3_settings_from_environment
 import os, threading
@@ -173,7 +170,7 @@ def test_a_replica_that_is_killed_loses_no_image_and_another_draws_the_rest(
     support = str(Path(__file__).parents[2] / "support")
     with tiny_service(SETTINGS) as other:
         accepting = Jobs(jobs, other, JobLimits(max_running=0))
-        with listening(build_http(other, S3Settings(), RequestCounts(), accepting)) as url:
+        with listening(build_app(other, jobs=accepting)) as url:
             job_id = post(f"{url}/v1/jobs", seed=100, n=20, steps=30).json()["id"]
     with subprocess.Popen(
         [sys.executable, "-c", REPLICA, s3.uri], env={**s3_environment, "PYTHONPATH": support}
