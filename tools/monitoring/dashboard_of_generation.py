@@ -27,7 +27,7 @@ _SERVICE: Final = Row(
             limits=(1, 0),
             shows="1 for a replica whose golden seeds give the pixels that they gave at its start.",
             good="1 everywhere.",
-            otherwise="see docs/runbooks/SynthraySelfTestFailed.md.",
+            otherwise="see docs/runbooks/alerts/SynthraySelfTestFailed.md.",
             queries=(Query(f"min by (instance) (synthray_generate_selftest_ok{{{_OF}}})", "{{instance}}"),),
         ),
         Panel(
@@ -38,7 +38,7 @@ _SERVICE: Final = Row(
             least=0,
             shows="Images a second, of each service.",
             good="as many as are asked for.",
-            otherwise="with a queue: see docs/runbooks/SynthrayGenerationQueueWait.md.",
+            otherwise="with a queue: see docs/runbooks/alerts/SynthrayGenerationQueueWait.md.",
             queries=(Query(_rate("images_total"), "{{job}}"),),
         ),
         Panel(
@@ -63,11 +63,14 @@ _SPEED: Final = Row(
             unit="short",
             width=6,
             least=0,
-            shows="Images accepted that have no slot yet.",
-            good="0 most of the time.",
-            otherwise="see docs/runbooks/SynthrayGenerationQueueWait.md; one that never falls: "
-            "docs/runbooks/SynthrayGenerationStuck.md.",
-            queries=(Query(f"sum by (job) (synthray_generate_queue_images{{{_OF}}})", "{{job}}"),),
+            shows="Images accepted that have no slot yet, of requests and of jobs.",
+            good="0 most of the time; jobs may have thousands.",
+            otherwise="see docs/runbooks/alerts/SynthrayGenerationQueueWait.md; one that never falls: "
+            "docs/runbooks/alerts/SynthrayGenerationStuck.md.",
+            queries=(
+                Query(f"sum by (job) (synthray_generate_queue_images{{{_OF}}})", "{{job}}"),
+                Query(f"sum by (job) (synthray_generate_queue_job_images{{{_OF}}})", "{{job}}: of jobs"),
+            ),
         ),
         Panel(
             title="Wait for a slot",
@@ -77,7 +80,7 @@ _SPEED: Final = Row(
             limits=(10, 30),
             shows="Mean time from a request's acceptance to its first slot.",
             good="below 10 s.",
-            otherwise="see docs/runbooks/SynthrayGenerationQueueWait.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayGenerationQueueWait.md.",
             queries=(Query(_mean("queue_wait_seconds"), "{{job}}"),),
         ),
         Panel(

@@ -34,7 +34,7 @@ _RUNS: Final = Row(
             is_news=True,
             shows="Runs that are blocked or failed, with the reason.",
             good="empty.",
-            otherwise="see docs/runbooks/SynthrayRunBlocked.md and docs/runbooks/SynthrayRunFailed.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayRunBlocked.md and docs/runbooks/alerts/SynthrayRunFailed.md.",
             queries=(
                 Query(
                     f"max by (namespace, run, state, reason) (synthray_operator_run_state{{{OF_RUN},"
@@ -60,7 +60,7 @@ _RUNS: Final = Row(
             least=0,
             shows="Images per second of each run.",
             good="steady.",
-            otherwise="see docs/runbooks/SynthrayThroughputDrop.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayThroughputDrop.md.",
             queries=(Query(gauge("train_images_per_second"), _NAMED),),
         ),
         Panel(
@@ -79,7 +79,7 @@ _RUNS: Final = Row(
             least=0,
             shows="Time since each run committed a state.",
             good="below its maxWorkAtRiskSeconds.",
-            otherwise="see docs/runbooks/SynthrayCheckpointOld.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayCheckpointOld.md.",
             queries=(Query(f"time() - {gauge('checkpoint_last_success_timestamp_seconds')}", _NAMED),),
         ),
     ),
@@ -97,7 +97,7 @@ _GPUS: Final = Row(
             good="used equals wanted, and both lie below offered.",
             otherwise="wanted above offered: runs train with fewer workers, to the same result; add nodes. "
             "Used below both: nodes lack the label or room: see "
-            "docs/runbooks/SynthrayBelowRequestedWorkers.md.",
+            "docs/runbooks/alerts/SynthrayBelowRequestedWorkers.md.",
             queries=(Query("max by (kind) (synthray_operator_gpus)", "{{kind}}"),),
         ),
         Panel(
@@ -106,7 +106,7 @@ _GPUS: Final = Row(
             least=0,
             shows="Workers that each run asks for and has not.",
             good="0.",
-            otherwise="see docs/runbooks/SynthrayBelowRequestedWorkers.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayBelowRequestedWorkers.md.",
             queries=(
                 Query(
                     " - ".join(
@@ -124,7 +124,7 @@ _GPUS: Final = Row(
             limits=(0.1, 0.2),
             shows="Share of its steps' time that each run's workers wait for images.",
             good="below 5 %.",
-            otherwise="see docs/runbooks/SynthrayDataWait.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayDataWait.md.",
             queries=(
                 Query(
                     f"{rate_of('train_data_wait_seconds_total')} / {rate_of('train_step_seconds_sum')}",
@@ -156,7 +156,7 @@ _GOODPUT: Final = Row(
             least=0,
             shows="Faults of each run over its life.",
             good="few, and not all of one node.",
-            otherwise="see docs/runbooks/SynthrayRestartStorm.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayRestartStorm.md.",
             queries=(Query(gauge("run_faults"), _NAMED),),
         ),
         Panel(
@@ -182,7 +182,7 @@ _OPERATOR: Final = Row(
             limits=(1, 0),
             shows="Operators that lead.",
             good="1.",
-            otherwise="see docs/runbooks/SynthrayNoOperatorLeader.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayNoOperatorLeader.md.",
             queries=(Query("sum(synthray_operator_leader)", "leaders"),),
         ),
         Panel(
@@ -193,7 +193,7 @@ _OPERATOR: Final = Row(
             limits=(120, 300),
             shows="Time since a look at a run last succeeded.",
             good="below a minute.",
-            otherwise="see docs/runbooks/SynthrayOperatorNotReconciling.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayOperatorNotReconciling.md.",
             queries=(Query("time() - max(synthray_operator_last_reconcile_timestamp_seconds > 0)", "since"),),
         ),
         Panel(

@@ -32,7 +32,7 @@ TIME: Final = Row(
             least=0,
             shows="Counted over the run's whole life.",
             good="attempts grow only with resizes and planned stops.",
-            otherwise="see docs/runbooks/SynthrayRestartStorm.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayRestartStorm.md.",
             queries=(
                 Query(gauge("run_attempts"), "attempts"),
                 Query(gauge("run_faults"), "faults"),
@@ -62,7 +62,7 @@ CHECKPOINTS: Final = Row(
             least=0,
             shows="Time since a state was committed, and the most that the spec allows.",
             good="a saw below the limit.",
-            otherwise="see docs/runbooks/SynthrayCheckpointOld.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayCheckpointOld.md.",
             queries=(
                 Query(f"time() - {gauge('checkpoint_last_success_timestamp_seconds')}", "age"),
                 Query(gauge("checkpoint_objective_seconds"), "limit"),
@@ -74,7 +74,7 @@ CHECKPOINTS: Final = Row(
             least=0,
             shows="From the copy of the state to its manifest; training goes on meanwhile.",
             good="well below maxWorkAtRiskSeconds, and steady.",
-            otherwise="object storage is slow: see docs/runbooks/SynthrayStorageRetries.md.",
+            otherwise="object storage is slow: see docs/runbooks/alerts/SynthrayStorageRetries.md.",
             queries=(
                 Query(
                     f"{rate_of('checkpoint_commit_seconds_sum')} / "
@@ -90,7 +90,7 @@ CHECKPOINTS: Final = Row(
             shows="Share of the time that training stands still for a save, and for storage that is away.",
             good="below 1 %.",
             otherwise="saves take longer than the time between them: see "
-            "docs/runbooks/SynthrayCheckpointSavesFail.md.",
+            "docs/runbooks/alerts/SynthrayCheckpointSavesFail.md.",
             queries=(
                 Query(rate_of("train_checkpoint_stall_seconds_total"), "saves"),
                 Query(rate_of("train_storage_wait_seconds_total"), "storage away"),
@@ -103,7 +103,7 @@ CHECKPOINTS: Final = Row(
             is_news=True,
             shows="Tries to save that failed, by reason, since the driver began.",
             good="empty: none.",
-            otherwise="see docs/runbooks/SynthrayCheckpointSavesFail.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayCheckpointSavesFail.md.",
             queries=(
                 Query(f"sum by (reason) (synthray_checkpoint_failures_total{{{OF_RUN}}})", "{{reason}}"),
             ),
@@ -114,7 +114,7 @@ CHECKPOINTS: Final = Row(
             least=0,
             shows="Bytes of checkpoints that this driver committed.",
             good="equal stairs, one for each save.",
-            otherwise="none for longer than the limit: see docs/runbooks/SynthrayCheckpointOld.md.",
+            otherwise="none for longer than the limit: see docs/runbooks/alerts/SynthrayCheckpointOld.md.",
             queries=(Query(f"sum {BY_RUN} (synthray_checkpoint_bytes_total{{{OF_RUN}}})", "committed"),),
         ),
         Panel(
@@ -123,7 +123,7 @@ CHECKPOINTS: Final = Row(
             least=0,
             shows="Samples that could not be read and for which others stood in, since the driver began.",
             good="0.",
-            otherwise="see docs/runbooks/SynthraySkippedSamples.md.",
+            otherwise="see docs/runbooks/alerts/SynthraySkippedSamples.md.",
             queries=(
                 Query(f"sum by (reason) (synthray_train_skipped_samples_total{{{OF_RUN}}})", "{{reason}}"),
             ),
@@ -140,7 +140,7 @@ STORAGE: Final = Row(
             least=0,
             shows="Requests to object storage by operation and outcome.",
             good="many gets while caches fill, then a few for each save; no errors.",
-            otherwise="see docs/runbooks/SynthrayStorageRetries.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayStorageRetries.md.",
             queries=(
                 Query(rate_per("operation, outcome", "storage_requests_total"), "{{operation}} {{outcome}}"),
             ),
@@ -160,7 +160,7 @@ STORAGE: Final = Row(
             least=0,
             shows="Requests that were sent again after a passing failure.",
             good="0.",
-            otherwise="see docs/runbooks/SynthrayStorageRetries.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayStorageRetries.md.",
             queries=(Query(rate_of("storage_retries_total"), "again"),),
         ),
     ),

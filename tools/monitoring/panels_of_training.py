@@ -30,7 +30,7 @@ STANDING: Final = Row(
             most=1,
             shows="Images seen over images seen at the end.",
             good="it grows.",
-            otherwise="see docs/runbooks/SynthrayNoSteps.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayNoSteps.md.",
             queries=(Query(f"{gauge('run_images_seen')} / {gauge('run_planned_images')}", "done"),),
         ),
         Panel(
@@ -52,7 +52,7 @@ STANDING: Final = Row(
             height=4,
             shows="Whole epochs, of those wanted.",
             good="it grows.",
-            otherwise="see docs/runbooks/SynthrayNoSteps.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayNoSteps.md.",
             queries=(
                 Query(gauge("train_epoch"), "done"),
                 Query(gauge("run_epochs"), "wanted"),
@@ -66,7 +66,7 @@ STANDING: Final = Row(
             height=4,
             shows="Workers that compute, and those that could with the nodes there are.",
             good="both are the same.",
-            otherwise="see docs/runbooks/SynthrayBelowRequestedWorkers.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayBelowRequestedWorkers.md.",
             queries=(
                 Query(gauge("train_workers", ',state="ready"'), "ready"),
                 Query(gauge("train_workers", ',state="desired"'), "desired"),
@@ -122,7 +122,7 @@ LEARNING: Final = Row(
             unit="none",
             shows="Norm of the gradient before clipping.",
             good="steady, or falling slowly.",
-            otherwise="a steady rise comes before divergence: see docs/runbooks/SynthrayLossNotFinite.md.",
+            otherwise="a steady rise comes before divergence: see docs/runbooks/alerts/SynthrayLossNotFinite.md.",
             queries=(Query(gauge("train_gradient_norm"), "norm"),),
         ),
         Panel(
@@ -139,7 +139,7 @@ LEARNING: Final = Row(
             shows="Factor of the loss with fp16; 1 with everything else.",
             good="1, or a power of two that stays.",
             otherwise="one that falls on and on says that gradients overflow: see "
-            "docs/runbooks/SynthrayStepsRecomputed.md.",
+            "docs/runbooks/alerts/SynthrayStepsRecomputed.md.",
             queries=(Query(gauge("train_loss_scale"), "scale"),),
         ),
         Panel(
@@ -148,7 +148,7 @@ LEARNING: Final = Row(
             least=0,
             shows="Steps that gave a value that is not finite and were computed again, within the interval.",
             good="none; with fp16 a few at the beginning.",
-            otherwise="see docs/runbooks/SynthrayStepsRecomputed.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayStepsRecomputed.md.",
             queries=(
                 Query(
                     f"sum {BY_RUN} "
@@ -171,7 +171,7 @@ SPEED: Final = Row(
             "time.",
             good="both lines lie together and are steady, in steps where the number of workers changed.",
             otherwise="the counted line below the other: time goes to saves, restarts or storage. Both fall: "
-            "see docs/runbooks/SynthrayThroughputDrop.md.",
+            "see docs/runbooks/alerts/SynthrayThroughputDrop.md.",
             queries=(
                 Query(gauge("train_images_per_second"), "of the newest steps"),
                 Query(rate_of("train_images_total"), "counted"),
@@ -198,7 +198,7 @@ SPEED: Final = Row(
             limits=(0.1, 0.2),
             shows="Share of the steps' time that workers wait for images.",
             good="below 5 % once caches are full.",
-            otherwise="see docs/runbooks/SynthrayDataWait.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayDataWait.md.",
             queries=(
                 Query(
                     f"{rate_of('train_data_wait_seconds_total')} / {rate_of('train_step_seconds_sum')}",
