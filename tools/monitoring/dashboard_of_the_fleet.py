@@ -34,7 +34,8 @@ _RUNS: Final = Row(
             is_news=True,
             shows="Runs that are blocked or failed, with the reason.",
             good="empty.",
-            otherwise="see docs/runbooks/alerts/SynthrayRunBlocked.md and docs/runbooks/alerts/SynthrayRunFailed.md.",
+            otherwise="see docs/runbooks/alerts/SynthrayRunBlocked.md and "
+            "docs/runbooks/alerts/SynthrayRunFailed.md.",
             queries=(
                 Query(
                     f"max by (namespace, run, state, reason) (synthray_operator_run_state{{{OF_RUN},"

@@ -122,7 +122,8 @@ LEARNING: Final = Row(
             unit="none",
             shows="Norm of the gradient before clipping.",
             good="steady, or falling slowly.",
-            otherwise="a steady rise comes before divergence: see docs/runbooks/alerts/SynthrayLossNotFinite.md.",
+            otherwise="a steady rise comes before divergence: see "
+            "docs/runbooks/alerts/SynthrayLossNotFinite.md.",
             queries=(Query(gauge("train_gradient_norm"), "norm"),),
         ),
         Panel(
