@@ -30,13 +30,13 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def wait_for_answer(url: str, process: "subprocess.Popen[str]") -> requests.Response:
+def wait_for_answer(url: str, process: "subprocess.Popen[str]", key: dict[str, str]) -> requests.Response:
     deadline = time.monotonic() + START_SECONDS
     while True:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         try:
-            answer = requests.get(url, timeout=10)
+            answer = requests.get(url, headers=key, timeout=10)
         except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.2)
             continue
@@ -48,11 +48,20 @@ def wait_for_answer(url: str, process: "subprocess.Popen[str]") -> requests.Resp
 def test_a_model_is_served_until_ctrl_c_and_nothing_is_left(model: Path, tmp_path: Path) -> None:
     (port,) = choose_free_ports(1)
     mark = str(tmp_path)
+    token_file = tmp_path / "token"
+    token_file.write_text("a-token-of-20-letters")
+    key = {"Authorization": f"Bearer {token_file.read_text()}"}
     command = [SYNTHRAY, "serve", str(model), "--port", str(port), "--steps", "3"]
+    command += ["--jobs", str(tmp_path / "jobs"), "--token-file", str(token_file)]
+    url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(
         command, env={**os.environ, **mark_environment(mark)}, stdout=subprocess.PIPE, text=True
     ) as process:
-        answer = wait_for_answer(f"http://127.0.0.1:{port}/v1/images/latest/ddim/3/42.png", process)
+        answer = wait_for_answer(f"{url}/v1/images/latest/ddim/3/42.png", process, key)
+        job = requests.post(f"{url}/v1/jobs", json={"seed": 42, "n": 3}, headers=key, timeout=60).json()
+        events = requests.get(f"{url}/v1/jobs/{job['id']}/events", headers=key, timeout=100).text
+        page = requests.get(url, timeout=60)
+        refused = requests.get(f"{url}/v1/models", timeout=60)
         assert process.stdout is not None
         assert str(port) in process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -61,6 +70,9 @@ def test_a_model_is_served_until_ctrl_c_and_nothing_is_left(model: Path, tmp_pat
     generator = Generator(loaded.unet, loaded.schedule, loaded.prediction_type, STRICT_1)
     (image,) = generator.generate([42], "ddim", 3)
     assert answer.headers["ETag"] == f'"{image.sha256}"'
+    assert (tmp_path / "jobs" / job["id"] / "images" / f"42-{image.sha256}.png").exists()
+    assert "event: end" in events
+    assert (page.status_code, refused.status_code) == (200, 401)
     assert wait_until_gone(mark, 30) == []
 
 
