@@ -74,6 +74,16 @@ class InterceptedStore:
         return self._store.child(path)
 
 
+class FailingStore(InterceptedStore):
+    """Refuses what is written, while it is away."""
+
+    is_away = False
+
+    def before(self, _key: str) -> None:
+        if self.is_away:
+            raise Unavailable("the store went away")
+
+
 class VanishingStore(InterceptedStore):
     """Goes away after `changes` changes; `heard`: whether the last one is still answered."""
 

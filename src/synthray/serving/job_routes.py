@@ -6,6 +6,7 @@ Jobs live in storage, so every answer may be another replica's; nothing here wai
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Path, Request, Response
@@ -21,10 +22,13 @@ from synthray.serving.requests import ImagesRequest, JobAnswer, JobImageAnswer, 
 from synthray.serving.service import Service
 
 _LOOK_SECONDS: Final = 0.25
-# Of a job that another replica draws, each look asks storage.
+# Of a job that is not drawn here each look asks storage.
 _LOOK_AFAR_SECONDS: Final = 2.0
 # Proxies drop connections on which nothing moves.
 _SILENCE_SECONDS: Final = 15.0
+# A replica that leaves waits for its answers to end, so a stream ends before patience does; EventSource asks
+# again by itself, maybe another replica.
+_STREAM_SECONDS: Final = 25.0
 _JOB_PATH: Final = "/v1/jobs/{job_id}"
 
 JobId = Annotated[str, Path(max_length=64, description="As POST /v1/jobs answered it.")]
@@ -66,7 +70,10 @@ def add_jobs(app: FastAPI, service: Service, jobs: Jobs | None) -> None:
         response_class=StreamingResponse,
     )
     async def events(job_id: JobId, jobs: Kept) -> StreamingResponse:
-        """Progress as it comes, by server-sent events; the last one is named `end`."""
+        """Progress as it comes, by server-sent events; the job's last one is named `end`.
+
+        A stream lasts 25 s at most; EventSource asks anew by itself, and each event tells all.
+        """
         first = await asyncio.to_thread(jobs.look, job_id, with_done=False)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(_tell(jobs, first), media_type="text/event-stream", headers=headers)
@@ -141,8 +148,11 @@ def _build_answer(jobs: Jobs, view: JobView) -> JobAnswer:
 
 
 async def _tell(jobs: Jobs, view: JobView) -> AsyncIterator[str]:
-    """Events until the job ends; trouble with storage is waited out."""
+    """Events until the job or the stream ends; trouble with storage is waited out."""
     job_id, told, silent_seconds = view.record.id, "", 0.0
+    looked_seconds = time.monotonic()
+    ends_seconds = looked_seconds + _STREAM_SECONDS
+    yield "retry: 500\n\n"
     while True:
         progress = JobProgress(
             id=job_id, status=view.status, message=view.message, done=view.num_done, n=view.record.n
@@ -153,12 +163,12 @@ async def _tell(jobs: Jobs, view: JobView) -> AsyncIterator[str]:
         elif silent_seconds >= _SILENCE_SECONDS:
             silent_seconds = 0.0
             yield ": still here\n\n"
-        if view.has_ended:
+        if view.has_ended or time.monotonic() > ends_seconds:
             return
-        pause_seconds = _LOOK_SECONDS if view.is_here else _LOOK_AFAR_SECONDS
-        silent_seconds += pause_seconds
-        await asyncio.sleep(pause_seconds)
-        try:
-            view = await asyncio.to_thread(jobs.look, job_id, with_done=False)
-        except SynthrayError:
-            continue
+        silent_seconds += _LOOK_SECONDS
+        await asyncio.sleep(_LOOK_SECONDS)
+        now_seconds = time.monotonic()
+        if view.is_here or jobs.draws(job_id) or now_seconds - looked_seconds >= _LOOK_AFAR_SECONDS:
+            looked_seconds = now_seconds
+            with suppress(SynthrayError):
+                view = await asyncio.to_thread(jobs.look, job_id, with_done=False)

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
@@ -62,6 +62,7 @@ class JobRun:
         self._limits = limits
         self._changed = threading.Condition()
         self._unstored: deque[GeneratedImage] = deque()
+        self._unstored_bytes = 0
         self._is_drawing = False
         self._take_back: Callable[[], None] | None = None
         self._problem: SynthrayError | None = None
@@ -104,6 +105,7 @@ class JobRun:
         """See Listener."""
         with self._changed:
             self._unstored.append(image)
+            self._unstored_bytes += image.pixels.nbytes
             if self._unstored_bytes >= self._limits.max_unstored_bytes:
                 self._withdraw()
             self._changed.notify_all()
@@ -116,7 +118,7 @@ class JobRun:
             self._changed.notify_all()
 
     def _recall(self) -> None:
-        self.done.update(self._jobs.list_done(self.record.id))
+        self.done.update(self._jobs.list_done(self.record))
 
     def _run(self, pool: ThreadPoolExecutor) -> JobEnd | None:
         while True:
@@ -193,12 +195,14 @@ class JobRun:
             self.done.update({image.seed: image.sha256 for image in kept})
             for image in kept:
                 self._unstored.remove(image)
+                self._unstored_bytes -= image.pixels.nbytes
         if kept:
             self._fruitless_tries = 0
         elif self._is_told:
             # Storage is away and time is short: another run draws these again, with the same bytes.
             with self._changed:
                 self._unstored.clear()
+                self._unstored_bytes = 0
 
     def _try_to(self, act: Callable[[], None]) -> bool:
         """Whether storage did it; what it says if not stands in `trouble`, and is waited out."""
@@ -219,21 +223,8 @@ class JobRun:
             while not self._is_told and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
 
-    @property
-    def _unstored_bytes(self) -> int:
-        return sum(image.pixels.nbytes for image in self._unstored)
-
     def _withdraw(self) -> None:
         if self._take_back is not None:
             self._take_back()
             self._take_back = None
             self._is_drawing = False
-
-
-def say_troubles(runs: Iterable[JobRun]) -> str:
-    """What keeps jobs waiting, in words; empty if nothing does."""
-    return "\n".join(
-        f"job {run.record.id}: {run.trouble}; {run.num_unstored} finished images wait in memory"
-        for run in runs
-        if run.trouble
-    )

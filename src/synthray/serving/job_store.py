@@ -178,10 +178,12 @@ class JobStore:
         self._store.write(_claim_key(job_id, claim.number), claim.claim.model_dump_json().encode())
         return self._store.stat(_claim_key(job_id, claim.number + 1)) is None
 
-    def list_done(self, job_id: str) -> dict[int, str]:
+    def list_done(self, record: JobRecord) -> dict[int, str]:
         """Seeds of the images that are done, with the SHA-256 of their pixels."""
-        names = (info.key.rpartition("/")[2] for info in self._store.list(f"{job_id}/images/"))
-        return {int(match["seed"]): match["sha256"] for name in names if (match := _IMAGE.fullmatch(name))}
+        names = (info.key.rpartition("/")[2] for info in self._store.list(f"{record.id}/images/"))
+        found = (match for name in names if (match := _IMAGE.fullmatch(name)))
+        # Whatever else somebody put there is not the job's.
+        return {int(one["seed"]): one["sha256"] for one in found if int(one["seed"]) in record.seeds}
 
     def keep_image(self, job_id: str, seed: int, sha256: str, png: bytes) -> None:
         """Store an image."""

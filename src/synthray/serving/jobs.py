@@ -9,13 +9,14 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from synthray.errors import NotFound, SynthrayError, VerificationFailed
 from synthray.serving.engine import Busy
-from synthray.serving.job_run import Desk, JobRun, say_troubles
+from synthray.serving.job_run import Desk, JobRun
 from synthray.serving.job_store import Claim, EndStatus, JobEnd, JobRecord, JobStore, NumberedClaim
 from synthray.serving.settings import JobLimits
 
@@ -89,6 +90,7 @@ class Jobs:
         self._records: dict[str, JobRecord] = {}
         self._wake = threading.Event()
         self._is_stopping = False
+        self._is_blind = False
         self._thread = threading.Thread(target=self._tend, name="jobs", daemon=True)
         self._thread.start()
 
@@ -99,8 +101,15 @@ class Jobs:
 
     @property
     def troubles(self) -> str:
-        """What keeps this replica's jobs waiting, in words; empty if nothing does."""
-        return say_troubles(held.run for held in self._list_held())
+        """What keeps this replica's jobs waiting, in words; empty if nothing does. Names no job."""
+        runs = [held.run for held in self._list_held() if held.run.trouble]
+        if not (runs or self._is_blind):
+            return ""
+        num_unstored = sum(run.num_unstored for run in runs)
+        return (
+            f"jobs wait, most often for storage: {len(runs)} are held up, "
+            f"{num_unstored} finished images are in memory; the log says more"
+        )
 
     def accept(self, record: JobRecord) -> JobView:
         """Keep a job; once this returns, some replica will draw it. Raises TooManyJobs."""
@@ -110,6 +119,11 @@ class Jobs:
         self._store.create(record)
         self._wake.set()
         return JobView(record, "queued", 0)
+
+    def draws(self, job_id: str) -> bool:
+        """Whether this replica draws a job at the moment; asks nobody."""
+        with self._lock:
+            return job_id in self._held
 
     def look(self, job_id: str, *, with_done: bool = True) -> JobView:
         """Where a job stands."""
@@ -121,7 +135,7 @@ class Jobs:
         record = self._store.read(job_id)
         end = self._store.read_end(job_id)
         claim = None if end else self._store.read_claim(job_id)
-        done = self._store.list_done(job_id) if with_done or end else {}
+        done = self._store.list_done(record) if with_done or end else {}
         num_done = len(done) or (claim.claim.done if claim else 0)
         if end:
             return JobView(record, end.status, num_done, end.message, done=done)
@@ -164,7 +178,9 @@ class Jobs:
             try:
                 self._beat()
                 self._look_for_work()
+                self._is_blind = False
             except SynthrayError as error:
+                self._is_blind = True
                 _log.warning("jobs can't be looked after now: %s", error.message)
             except Exception:  # noqa: BLE001 a defect must not end the looking after
                 _log.exception("a defect in looking after jobs")
@@ -174,15 +190,19 @@ class Jobs:
     def _beat(self) -> None:
         for held in self._list_held():
             job_id = held.run.record.id
-            beat = held.claim.claim.beat + 1
-            claim = replace(
-                held.claim,
-                claim=Claim(replica=self._replica, beat=beat, done=len(held.run.done)),
-            )
-            is_mine = self._store.beat(job_id, claim)
-            held.claim = claim
-            if not is_mine or self._desk.failure or self._store.read_end(job_id) is not None:
-                held.run.stop()
+            with _passing_over(job_id):
+                held.claim = replace(held.claim, claim=self._build_claim(held))
+                is_mine = self._store.beat(job_id, held.claim)
+                if not is_mine or self._desk.failure or self._store.read_end(job_id) is not None:
+                    held.run.stop()
+
+    def _build_claim(self, held: _Held, *, is_given_up: bool = False) -> Claim:
+        return Claim(
+            replica=self._replica,
+            beat=held.claim.claim.beat + 1,
+            done=len(held.run.done),
+            is_given_up=is_given_up,
+        )
 
     def _look_for_work(self) -> None:
         records = self._read_open()
@@ -193,20 +213,18 @@ class Jobs:
                 return
             if record.id in held:
                 continue
-            end = self._store.read_end(record.id)
-            if end is not None:
-                self._store.end(record.id, end)
-            else:
-                self._take_if_free(record)
+            with _passing_over(record.id):
+                end = self._store.read_end(record.id)
+                if end is not None:
+                    self._store.end(record.id, end)
+                else:
+                    self._take_if_free(record)
 
     def _read_open(self) -> Mapping[str, JobRecord]:
         known, self._records = self._records, {}
         for job_id in self._store.list_open():
-            try:
+            with _passing_over(job_id):
                 self._records[job_id] = known.get(job_id) or self._store.read(job_id)
-            except (NotFound, VerificationFailed) as error:
-                # One job that somebody damaged must not keep the others waiting.
-                _log.warning("job %s is passed over: %s", job_id, error.message)
         return self._records
 
     def _take_if_free(self, record: JobRecord) -> None:
@@ -253,12 +271,7 @@ class Jobs:
                 if end is not None:
                     self._store.end(job_id, end)
                 else:
-                    given_up = Claim(
-                        replica=self._replica,
-                        beat=held.claim.claim.beat + 1,
-                        done=len(held.run.done),
-                        is_given_up=True,
-                    )
+                    given_up = self._build_claim(held, is_given_up=True)
                     self._store.beat(job_id, replace(held.claim, claim=given_up))
             except SynthrayError as error:
                 held.run.trouble = f"storage is away: {error.message}"
@@ -267,3 +280,12 @@ class Jobs:
                 time.sleep(self._limits.retry_seconds)
             else:
                 return
+
+
+@contextmanager
+def _passing_over(job_id: str) -> Iterator[None]:
+    """One job that somebody damaged must not keep the others waiting."""
+    try:
+        yield
+    except (NotFound, VerificationFailed) as error:
+        _log.warning("job %s is passed over: %s", job_id, error.message)

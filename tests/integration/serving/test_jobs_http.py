@@ -12,6 +12,8 @@ from uuid import uuid4
 
 import pytest
 import requests
+from intercepted_stores import FailingStore
+from memory_store import MemoryStore
 from served import SETTINGS, build_app, listening, load_tiny_model, tiny_service
 
 from synthray.generation.generator import Generator
@@ -89,16 +91,18 @@ def test_a_job_is_accepted_drawn_and_kept_where_its_answer_says(url: str, kept: 
 
 
 def test_events_tell_of_progress_until_the_end(url: str) -> None:
-    job_id = post(url, seed=1, n=12, steps=30).json()["id"]
-    with requests.get(f"{url}/{job_id}/events", stream=True, timeout=60) as answer:
-        assert answer.headers["Content-Type"].startswith("text/event-stream")
-        text = answer.content.decode()
-    events = [event.split("\n") for event in text.strip().split("\n\n") if not event.startswith(":")]
+    job_id = post(url, seed=1, n=40, steps=30).json()["id"]
+    text = ""
+    while "event: end" not in text:  # as EventSource does: a stream is asked for anew when it ends
+        with requests.get(f"{url}/{job_id}/events", stream=True, timeout=60) as answer:
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+            text += answer.content.decode()
+    events = [event.split("\n") for event in text.strip().split("\n\n") if event.startswith("event:")]
     told = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in events]
     counts = [data["done"] for _, data in told]
     assert counts == sorted(counts)
     assert [name for name, _ in told].count("end") == 1
-    assert (told[-1][0], told[-1][1]["status"], counts[-1]) == ("end", "succeeded", 12)
+    assert (told[-1][0], told[-1][1]["status"], counts[-1]) == ("end", "succeeded", 40)
     assert len(told) >= 3
 
 
@@ -147,8 +151,31 @@ def test_a_job_that_does_not_exist_is_404(url: str, path: str) -> None:
     assert requests.get(url + path, timeout=60).status_code == 404
 
 
+def test_without_storage_a_replica_is_ready_and_says_what_waits() -> None:
+    store = FailingStore(MemoryStore())
+    with (
+        tiny_service() as service,
+        listening(build_http(service, Jobs(JobStore(store), service, LIMITS))) as url,
+    ):
+        job_id = post(f"{url}/v1/jobs", seed=1, n=200, steps=20).json()["id"]
+        wait_until(lambda: requests.get(f"{url}/v1/jobs/{job_id}", timeout=60).json()["done"] > 0)
+        store.is_away = True
+        wait_until(lambda: "jobs wait" in requests.get(f"{url}/readyz", timeout=60).text)
+        ready = requests.get(f"{url}/readyz", timeout=60)
+        image = post(f"{url}/v1/images/generations", seed=1, steps=1)
+        refused = post(f"{url}/v1/jobs", seed=1)
+        message = requests.get(f"{url}/v1/jobs/{job_id}", timeout=60).json()["message"]
+        store.is_away = False
+        requests.delete(f"{url}/v1/jobs/{job_id}", timeout=60)
+    assert (ready.status_code, image.status_code, refused.status_code) == (200, 200, 503)
+    assert "the store went away" in message
+    assert int(refused.headers["Retry-After"]) >= 1
+
+
 REPLICA = """
 import sys
+from intercepted_stores import FailingStore
+from memory_store import MemoryStore
 from served import tiny_service
 from synthray.serving.job_store import JobRecord, JobStore
 from synthray.serving.jobs import Jobs
@@ -175,7 +202,7 @@ def test_a_replica_that_is_killed_loses_no_image_and_another_draws_the_rest(
     with subprocess.Popen(
         [sys.executable, "-c", REPLICA, s3.uri], env={**s3_environment, "PYTHONPATH": support}
     ) as replica:
-        wait_until(lambda: len(jobs.list_done(job_id)) >= 5 or replica.poll() is not None)
+        wait_until(lambda: len(jobs.list_done(jobs.read(job_id))) >= 5 or replica.poll() is not None)
         replica.send_signal(signal.SIGKILL)
     before = {info.key: info.modified for info in s3.list(f"{job_id}/images/")}
     assert 5 <= len(before) < 20
@@ -184,5 +211,5 @@ def test_a_replica_that_is_killed_loses_no_image_and_another_draws_the_rest(
     next_one.stop(PATIENCE_SECONDS)
     after = {info.key: info.modified for info in s3.list(f"{job_id}/images/")}
     assert {key: after[key] for key in before} == before
-    done = jobs.list_done(job_id)
+    done = jobs.list_done(jobs.read(job_id))
     assert [done[seed] for seed in sorted(done)] == reference(range(100, 120), 30)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from committed_run import build_tiny_unet
-from intercepted_stores import InterceptedStore
+from intercepted_stores import FailingStore, InterceptedStore
 from memory_store import MemoryStore
 from PIL import Image
 
 from synthray.diffusion.schedule import build_schedule
-from synthray.errors import NotFound, Unavailable
+from synthray.errors import NotFound
 from synthray.generation.generator import Generator
 from synthray.generation.identity import ModelIdentity, identify
 from synthray.generation.models import LoadedModel
@@ -219,16 +219,6 @@ def test_a_job_that_another_replica_cancelled_ends_here_too(
     assert wait_for_end(jobs, record).status == "canceled"
 
 
-class FailingStore(InterceptedStore):
-    """Refuses what is written, while it is away."""
-
-    is_away = False
-
-    def before(self, _key: str) -> None:
-        if self.is_away:
-            raise Unavailable("the store went away")
-
-
 def test_without_storage_a_job_goes_on_from_memory_within_a_bound_and_then_waits(
     service: Service, start: Callable[..., Jobs]
 ) -> None:
@@ -242,7 +232,7 @@ def test_without_storage_a_job_goes_on_from_memory_within_a_bound_and_then_waits
     store.is_away = True
 
     def count_unstored() -> int:
-        return int(jobs.troubles.split("; ")[-1].split()[0]) if jobs.troubles else 0
+        return int(jobs.troubles.split(", ")[-1].split()[0]) if jobs.troubles else 0
 
     wait_until(lambda: count_unstored() >= 10 and service.figures().busy_slots == 0)
     before = service.figures().images
@@ -324,10 +314,39 @@ def test_one_damaged_job_does_not_keep_the_others_waiting(
     service: Service, start: Callable[..., Jobs]
 ) -> None:
     store = MemoryStore({f"open/{'0' * 32}": b"", f"{'0' * 32}/job.json": b"{", f"open/{'1' * 32}": b""})
+    damaged = ask(service).model_copy(update={"created": 0})
+    JobStore(store).create(damaged)
+    store.objects[f"{damaged.id}/end.json"] = b"{"
     jobs = start(store)
     record = ask(service)
     jobs.accept(record)
     assert wait_for_end(jobs, record).status == "succeeded"
+
+
+def test_what_else_lies_among_a_jobs_images_is_not_the_jobs(
+    service: Service, start: Callable[..., Jobs]
+) -> None:
+    store = MemoryStore()
+    record = ask(service, n=3)
+    JobStore(store).create(record)
+    for name in (f"999-{'0' * 64}.png", "notes.txt"):
+        store.objects[f"{record.id}/images/{name}"] = b""
+    view = wait_for_end(start(store), record)
+    assert (view.status, sorted(view.done)) == ("succeeded", [7, 8, 9])
+
+
+def test_troubles_name_no_job_for_they_are_told_to_anybody(
+    service: Service, start: Callable[..., Jobs]
+) -> None:
+    store = FailingStore(MemoryStore())
+    jobs = start(store)
+    record = ask(service, n=500)
+    jobs.accept(record)
+    wait_until(lambda: jobs.look(record.id).num_done > 0)
+    store.is_away = True
+    wait_until(lambda: bool(jobs.troubles))
+    assert record.id not in jobs.troubles
+    jobs.stop(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("job_id", ["", "a", "0" * 32, "../../etc/passwd", "open"])
