@@ -165,6 +165,22 @@ def test_what_a_living_replica_draws_is_left_to_it(service: Service, start: Call
     assert not [key for key in store.changes if key.startswith(f"{record.id}/images/")]
 
 
+def test_a_claim_that_stands_still_is_respected_until_its_time_is_over(
+    service: Service, start: Callable[..., Jobs]
+) -> None:
+    store = InterceptedStore(MemoryStore())
+    claimed = ask(service)
+    JobStore(store).create(claimed)
+    JobStore(store).claim(claimed.id, "slow", after=None)
+    jobs = start(store, JobLimits(lease_seconds=1000.0))
+    # Each job that is accepted makes it look around anew.
+    for _ in range(3):
+        other = ask(service, n=1)
+        jobs.accept(other)
+        assert wait_for_end(jobs, other).status == "succeeded"
+    assert not [key for key in store.changes if key.startswith(f"{claimed.id}/images/")]
+
+
 def test_two_replicas_share_the_jobs_and_draw_each_once(service: Service, start: Callable[..., Jobs]) -> None:
     store = InterceptedStore(MemoryStore())
     replicas = [start(store, JobLimits(retry_seconds=0.05)) for _ in range(2)]
