@@ -24,7 +24,6 @@ from served import SETTINGS, listening, tiny_service
 
 from synthray.serving import failures
 from synthray.serving.body_limits import BodyLimits
-from synthray.serving.http import build_http
 from synthray.serving.job_store import JobStore
 from synthray.serving.jobs import Jobs
 from synthray.serving.settings import JobLimits, ServingLimits
@@ -37,7 +36,7 @@ LIMITS = ServingLimits(max_images_per_request=2, max_steps=2, max_queued_images=
 def url() -> Iterator[str]:
     with tiny_service(dataclasses.replace(SETTINGS, steps=1, limits=LIMITS)) as service:
         jobs = Jobs(JobStore(MemoryStore()), service, JobLimits(max_open=4))
-        with listening(build_http(service, jobs)) as url:
+        with listening(build_app(service, jobs=jobs)) as url:
             yield url
 
 
