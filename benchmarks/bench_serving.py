@@ -40,8 +40,10 @@ from synthray.generation.models import LoadedModel
 from synthray.generation.profile import STRICT_1
 from synthray.serving.engine import Engine, Wish
 from synthray.serving.http import build_http
+from synthray.serving.metrics import RequestCounts
 from synthray.serving.service import Service
 from synthray.serving.settings import ServingLimits, ServingSettings
+from synthray.storage import S3Settings
 
 CLIENTS = 8
 TIMESTEPS = 1000
@@ -109,7 +111,7 @@ def load_model(preset: str) -> LoadedModel:
 def serving(service: Service) -> Iterator[str]:
     """The service over HTTP in this process."""
     server = uvicorn.Server(
-        uvicorn.Config(build_http(service), host="127.0.0.1", port=0, log_level="warning", ws="none")
+        uvicorn.Config(build_http(service, S3Settings(), RequestCounts()), host="127.0.0.1", port=0, log_level="warning", ws="none")
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -20,7 +20,7 @@ from hypothesis.errors import Unsatisfiable
 from memory_store import MemoryStore
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
-from served import SETTINGS, listening, tiny_service
+from served import SETTINGS, build_app, listening, tiny_service
 
 from synthray.serving import failures
 from synthray.serving.body_limits import BodyLimits

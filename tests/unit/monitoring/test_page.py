@@ -17,7 +17,7 @@ PAGE = (DOCS / "monitoring.md").read_text()
 
 def test_its_table_has_every_alert() -> None:
     rows = [
-        f"| [{alert.name}](runbooks/{alert.name}.md) | {alert.severity} | {alert.hold_seconds // 60} min "
+        f"| [{alert.name}](runbooks/alerts/{alert.name}.md) | {alert.severity} | {alert.hold_seconds // 60} min "
         f"| {alert.description} |"
         for alert in ALERTS
     ]
