@@ -22,6 +22,7 @@ from synthray.cli import (
     operator,
     serving,
     storage,
+    top,
     training,
 )
 from synthray.cli.output import EXIT_INTERRUPTED, people
@@ -45,6 +46,7 @@ storage.register(app)
 operator.register(app)
 debugging.register(app)
 crd.register(app)
+top.register(app)
 
 
 def main() -> NoReturn:

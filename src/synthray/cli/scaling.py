@@ -1,4 +1,4 @@
-"""The client's side of `synthray scale`: one request to the driver of a run on this machine."""
+"""Requests to the driver of a run on this machine: the client's side of `synthray scale` and `top`."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ def scale_run(run: str, workers: int, port: int) -> str:
 
     Raises NotFound if no driver or another run's answers there, InvalidInput if it refuses the number.
     """
-    _, progress = _ask(port, "GET", "/progress")
+    _, progress = ask_driver(port, "GET", "/progress")
     try:
         there = json.loads(progress).get("run")
     except (ValueError, AttributeError) as error:
@@ -23,13 +23,14 @@ def scale_run(run: str, workers: int, port: int) -> str:
         raise NotFound(
             f"port {port} belongs to the run {there!r}, not to {run!r}; pass the run's own, {_REMEDY}"
         )
-    status, answer = _ask(port, "POST", "/workers", json.dumps({"workers": workers}))
+    status, answer = ask_driver(port, "POST", "/workers", json.dumps({"workers": workers}))
     if status != http.HTTPStatus.OK:
         raise InvalidInput(answer.strip())
     return f"{run}: {workers} workers, from the first step boundary at which they are there"
 
 
-def _ask(port: int, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+def ask_driver(port: int, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    """A driver's status and answer to one request; raises NotFound if nobody answers at `port`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"})
