@@ -111,7 +111,13 @@ def load_model(preset: str) -> LoadedModel:
 def serving(service: Service) -> Iterator[str]:
     """The service over HTTP in this process."""
     server = uvicorn.Server(
-        uvicorn.Config(build_http(service, S3Settings(), RequestCounts()), host="127.0.0.1", port=0, log_level="warning", ws="none")
+        uvicorn.Config(
+            build_http(service, S3Settings(), RequestCounts()),
+            host="127.0.0.1",
+            port=0,
+            log_level="warning",
+            ws="none",
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

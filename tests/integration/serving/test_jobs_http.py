@@ -92,7 +92,7 @@ def test_a_job_is_accepted_drawn_and_kept_where_its_answer_says(url: str, kept: 
 
 
 def read_events(url: str, job_id: str) -> list[tuple[str, Any]]:
-    """Name and data of each event until the last, as EventSource does: a stream that ends is asked for anew."""
+    """Each event until the last; a stream that ends is asked for anew, as EventSource does."""
     text = ""
     while "event: end" not in text:
         with requests.get(f"{url}/{job_id}/events", stream=True, timeout=60) as answer:

@@ -17,8 +17,8 @@ PAGE = (DOCS / "monitoring.md").read_text()
 
 def test_its_table_has_every_alert() -> None:
     rows = [
-        f"| [{alert.name}](runbooks/alerts/{alert.name}.md) | {alert.severity} | {alert.hold_seconds // 60} min "
-        f"| {alert.description} |"
+        f"| [{alert.name}](runbooks/alerts/{alert.name}.md) | {alert.severity} "
+        f"| {alert.hold_seconds // 60} min | {alert.description} |"
         for alert in ALERTS
     ]
     found = re.findall(r"^\| \[Synthray\w+\]\(.+\|$", PAGE, re.MULTILINE)
