@@ -55,7 +55,7 @@ def test_the_api_server_is_away_for_three_minutes(
     after = run.wait_for_work(1, beyond=before["imagesSeen"])
     record_property("seconds from the API server's return to a status that is true", _since(back))
     record_property("images seen meanwhile", after["imagesSeen"] - before["imagesSeen"])
-    assert after["attempt"] == before["attempt"], "nothing was restory"
+    assert after["attempt"] == before["attempt"], "nothing was restarted"
     story.finish()
     assert redone_images(story.kept) == 0, "no work was lost"
 
