@@ -50,10 +50,10 @@ test: setup ## All tests that need no cluster (TESTS='tests/unit -k order' for s
 
 # ---- check: one command locally, the same in CI
 .PHONY: check
-check: check-format check-lint check-types check-layers check-generated check-dockerfile check-scripts ## Format, lint, types, layers, generated files, Dockerfile, scripts
+check: check-format check-lint check-types check-layers check-generated check-dockerfile check-manifests check-scripts docs-site ## Format, lint, types, layers, generated files, Dockerfile, manifests, scripts, docs
 	@echo 'check: all passed'
 
-.PHONY: check-format check-lint check-types check-layers check-generated check-dockerfile check-scripts
+.PHONY: check-format check-lint check-types check-layers check-generated check-dockerfile check-manifests check-scripts
 check-format: setup
 	ruff format --check
 check-lint: setup
@@ -68,6 +68,8 @@ check-generated: setup
 	@$(PYTHON_IN_VENV) -m tools.generate_manifests --check
 check-dockerfile: setup
 	hadolint Dockerfile
+check-manifests: setup
+	@$(PYTHON_IN_VENV) tools/scan_manifests.py
 check-scripts:
 	bash -n .ci/run
 	for script in tools/*.sh; do bash -n "$$script"; done
@@ -81,6 +83,10 @@ format: setup ## Formats the code and mends what the linter can mend
 docs: setup ## The reference pages, the CRDs and parts of the chart, generated anew from the code
 	@$(PYTHON_IN_VENV) tools/generate_reference.py
 	@$(PYTHON_IN_VENV) -m tools.generate_manifests
+
+.PHONY: docs-site
+docs-site: setup ## The site of docs/ in build/site; a broken link or a list that would not be one is an error
+	mkdocs build --strict
 
 .PHONY: bench
 bench: setup ## The benchmarks, one after the other; results with their configuration go to standard output

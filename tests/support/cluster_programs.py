@@ -61,6 +61,8 @@ class Programs:
         """Make the server know these CRDs, as they are now."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=write_yaml(kinds))
         names = [f"crd/{kind['metadata']['name']}" for kind in kinds]
+        # kubectl waits for a condition's value, but fails on an object that has no conditions yet.
+        self.kubectl("wait", "--for=jsonpath={.status.conditions}", *names)
         self.kubectl("wait", "--for=condition=Established", *names)
         # A kind is established before its storage is; kubectl asks again until it is.
         plurals = ",".join(str(kind["metadata"]["name"]) for kind in kinds)
