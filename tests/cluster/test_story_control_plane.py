@@ -58,6 +58,9 @@ def test_the_api_server_is_away_for_three_minutes(
     assert after["attempt"] == before["attempt"], "nothing was restarted"
     story.finish()
     assert redone_images(story.kept) == 0, "no work was lost"
+    # KubeRay ended itself for lack of the API; the kubelet would start it again minutes later.
+    run.programs.kubectl("-n", "kuberay-system", "rollout", "restart", "deployment/kuberay-operator")
+    run.programs.kubectl("-n", "kuberay-system", "rollout", "status", "deployment/kuberay-operator")
 
 
 def test_kuberay_is_away_while_a_worker_dies_and_another_is_wished(

@@ -6,12 +6,23 @@ import pytest
 from cluster_programs import Programs
 from cluster_report import Tell
 from cluster_runs import ClusterRun
+from installation import Installation
 from live_run import LiveRun, condition, redone_images
 
+from .conftest import STORY_EPOCHS, WriteRun
 from .environment.cluster import Cluster
+from .environment.node_files import GPU_LABELS
 
 pytestmark = [pytest.mark.long_story, pytest.mark.timeout(1800)]
 OUTAGE_SECONDS = 180.0
+_LABEL = "config.head.nodeSelector.nvidia\\.com/gpu\\.product"
+_TAINT = "config.head.tolerations[0]"
+HEADS_BESIDE_GPUS = (
+    f"{_LABEL}={GPU_LABELS['nvidia.com/gpu.product']}",
+    f"{_TAINT}.key=nvidia.com/gpu",
+    f"{_TAINT}.operator=Exists",
+    f"{_TAINT}.effect=NoSchedule",
+)
 
 
 def test_a_node_is_drained(programs: Programs, started: ClusterRun, record_property: Tell) -> None:
@@ -64,9 +75,13 @@ def test_a_node_loses_its_power_and_gets_it_back(
 
 
 def test_the_heads_node_loses_its_power(
-    own_cluster: Cluster, started: ClusterRun, record_property: Tell
+    own_cluster: Cluster, installation: Installation, write_run: WriteRun, record_property: Tell
 ) -> None:
+    # The nodes of the GPUs may lose their power; the operator, KubeRay and S3 live on the other one.
+    installation.install(*HEADS_BESIDE_GPUS)
+    started = write_run(epochs=STORY_EPOCHS)
     run = started.live
+    run.apply(started.kept)
     before = run.wait_for_work(1)
     (node,) = run.pods("head").values()
     cut = time.monotonic()

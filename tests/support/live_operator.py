@@ -1,8 +1,10 @@
 """The operator's own parts on a real API server, driven step by step, so that it may die after any write.
 
-Pods and progress are the test's: no kubelet, no KubeRay and no driver stand behind this API server.
+Progress is the test's: no kubelet and no driver stand behind this API server. Heads are KubeRay's where it
+acts on that server, else the test's.
 """
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +56,9 @@ RAY_CLUSTER_CRD: Document = {
 }
 
 
+_KUBERAY_SECONDS = 60.0
+
+
 class Died(Exception):
     """The operator's process ended here."""
 
@@ -93,6 +98,9 @@ class SpokenWords:
 
     def many_fell_silent(self, _now: datetime) -> bool:
         return False
+
+    def listening_since(self, _now: datetime) -> datetime:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 class LiveOperator:
@@ -151,6 +159,26 @@ class LiveOperator:
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
             self.server.api_request("POST", PODS.url(self.namespace), pod)
 
+    def await_kuberay(self) -> None:
+        """Let KubeRay make the head of each cluster, and the garbage collector take the pods of others."""
+        deadline = time.monotonic() + _KUBERAY_SECONDS
+        while (missing := self._find_unmade_heads()) or (left := self._find_orphans()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"KubeRay made no head of {missing}, or pods are left: {left}")
+            time.sleep(0.05)
+
+    def _find_unmade_heads(self) -> set[str]:
+        return self._find_clusters() - {
+            _cluster_of(pod) for pod in self.list(PODS.url(self.namespace)) if self._is_head(pod)
+        }
+
+    def _find_orphans(self) -> set[str]:
+        return {_cluster_of(pod) for pod in self.list(PODS.url(self.namespace))} - self._find_clusters()
+
+    def _find_clusters(self) -> set[str]:
+        clusters = self.list(RAY_CLUSTERS.url(self.namespace))
+        return {one["metadata"]["name"] for one in clusters if "deletionTimestamp" not in one["metadata"]}
+
     def say(self, state: str, **figures: Any) -> None:
         """Let the driver in the newest head's pod say where it stands."""
         heads = [pod for pod in self.list(PODS.url(self.namespace)) if self._is_head(pod)]
@@ -182,3 +210,7 @@ class LiveOperator:
     @staticmethod
     def _is_head(pod: dict[str, Any]) -> bool:
         return bool(pod["metadata"]["labels"].get("synthray.io/role") == "head")
+
+
+def _cluster_of(pod: Document) -> str:
+    return str(pod["metadata"]["labels"].get("ray.io/cluster", ""))

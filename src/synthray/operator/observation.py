@@ -17,11 +17,15 @@ _STUCK_AFTER: Final = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all runs share. `nodes` is None where the operator may not list them."""
+    """What all runs share. `nodes` is None where the operator may not list them.
+
+    `listening_since`: from when on a driver that speaks would have been heard; None: for ever.
+    """
 
     nodes: tuple[NodeView, ...] | None = None
     is_kuberay_installed: bool = True
     many_fell_silent: bool = False
+    listening_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,11 @@ class Observation:
 
     @property
     def silent_seconds(self) -> float:
-        """How long the current driver has said nothing."""
+        """How long the current driver has said nothing to an operator that listened."""
         since = self.current_word.received if self.current_word else None
         if since is None:
             since = self.head.created if self.head else self.now
-        return self.age_seconds(since)
+        return self.age_seconds(max(since, self.surroundings.listening_since or since))
 
     def with_troubles(self, troubles: tuple[str, ...]) -> "Observation":
         """The same, with the cluster's warnings."""

@@ -11,6 +11,7 @@ from typing import Final
 import urllib3
 
 from synthray.errors import VerificationFailed
+from synthray.operator.attention import Attention
 from synthray.operator.pod_http import fetch_progress
 from synthray.operator.progress import ProgressView, parse_progress
 from synthray.operator.views import PodView, RunKey
@@ -31,7 +32,11 @@ class ProgressReader:
         self._told = told
         self._pool = urllib3.PoolManager(num_pools=_CONCURRENT * 4, maxsize=1, retries=False)
         self._words: dict[RunKey, ProgressView] = {}
-        self._started = datetime.now(UTC)
+        self._attention = Attention()
+
+    def listening_since(self, now: datetime) -> datetime:
+        """From when on, without a pause, a driver that speaks would have been heard."""
+        return self._attention.since(now)
 
     def word(self, key: RunKey) -> ProgressView | None:
         """The newest word of a run's driver."""
@@ -42,6 +47,7 @@ class ProgressReader:
         with ThreadPoolExecutor(_CONCURRENT, thread_name_prefix="progress") as executor:
             while not stopping.is_set():
                 began = time.monotonic()
+                self._attention.go_on(datetime.now(UTC))
                 heads = self._heads()
                 newest = {key: max(pods, key=lambda pod: pod.attempt) for key, pods in heads.items()}
                 for key in self._words.keys() - newest.keys():
@@ -61,6 +67,7 @@ class ProgressReader:
         return silent >= 3 and silent > 0.2 * len(words)
 
     def _ask(self, key: RunKey, head: PodView) -> None:
+        self._attention.go_on(datetime.now(UTC))
         try:
             progress = parse_progress(fetch_progress(self._pool, head.ip))
         except (urllib3.exceptions.HTTPError, VerificationFailed) as error:

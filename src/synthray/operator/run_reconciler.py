@@ -97,6 +97,7 @@ class RunReconciler:
                 nodes=self._store.nodes() if self._knows_nodes else None,
                 is_kuberay_installed=self._is_kuberay_installed(),
                 many_fell_silent=self._progress.many_fell_silent(now),
+                listening_since=self._progress.listening_since(now),
             ),
             refused=find_refusal(run.spec, self._configuration.allowed),
         )

@@ -134,7 +134,10 @@ def view_cluster(document: Document) -> ClusterView:
 
 @dataclass(frozen=True)
 class RayServiceView:
-    """A RayService; the digests are of what its pods and its replicas were made with."""
+    """A RayService; the digests are of what its pods and its replicas were made with.
+
+    `failure`: what Serve says of an application that it gave up.
+    """
 
     name: str
     uid: str
@@ -144,6 +147,7 @@ class RayServiceView:
     replicas_digest: str
     replicas: int
     serve_configuration: str
+    failure: str = ""
 
 
 def view_ray_service(document: Document) -> RayServiceView:
@@ -160,7 +164,20 @@ def view_ray_service(document: Document) -> RayServiceView:
         replicas_digest=annotations.get(REPLICAS_DIGEST_ANNOTATION, ""),
         replicas=int(group.get("replicas") or 0),
         serve_configuration=spec.get("serveConfigV2", ""),
+        failure=_find_serve_failure(document.get("status") or {}),
     )
+
+
+def _find_serve_failure(status: Document) -> str:
+    """Of the newest cluster of a RayService; Serve quotes there the traceback of a replica's start."""
+    for cluster in ("pendingServiceStatus", "activeServiceStatus"):
+        applications = (status.get(cluster) or {}).get("applicationStatuses") or {}
+        for application in applications.values():
+            if application.get("status") == "DEPLOY_FAILED":
+                deployments = (application.get("serveDeploymentStatuses") or {}).values()
+                said = [str(one.get("message", "")) for one in (*deployments, application)]
+                return "\n".join(filter(None, said)) or "Serve gave the application up"
+    return ""
 
 
 def view_pod(document: Document) -> PodView:
@@ -184,7 +201,7 @@ def view_pod(document: Document) -> PodView:
         ready=conditions.get("Ready", {}).get("status") == "True",
         created=_time(metadata["creationTimestamp"]),
         gone_by=_time(deleted) if deleted else None,
-        waiting=waiting.get("reason", ""),
+        waiting=_name_wait(status, waiting.get("reason", "")),
         waiting_message=waiting.get("message", ""),
         ended=ended.get("reason", "") or status.get("reason", ""),
         last_words=ended.get("message", ""),
@@ -232,6 +249,13 @@ def _telling_container(status: Document) -> Document:
         if ended.get("exitCode"):
             return container
     return main[0] if main else {}
+
+
+def _name_wait(status: Document, reason: str) -> str:
+    """Why a container waits: of a pod with init containers the kubelet says less than of others."""
+    init: list[Document] = list(status.get("initContainerStatuses") or [])
+    has_begun = any("waiting" not in container.get("state", {}) for container in init)
+    return "ContainerCreating" if reason == "PodInitializing" and init and not has_begun else reason
 
 
 def _time(text: str | datetime) -> datetime:

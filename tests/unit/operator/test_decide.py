@@ -293,6 +293,34 @@ def test_a_lost_head_is_noticed_within_30_seconds_when_its_node_is_silent_too() 
     assert cluster.status.recovery.reason == "HeadLost"
 
 
+def test_an_operator_that_has_just_begun_takes_nobody_for_dead() -> None:
+    """After an outage of the API server all nodes seem silent, and a new operator has heard of no driver."""
+    cluster = SimulatedCluster()
+    cluster.train()
+    cluster.pass_seconds(240)
+    cluster.nodes, cluster.word = (build_node(ready=False),), None
+    cluster.surroundings = Surroundings(listening_since=cluster.now)
+    cluster.pass_seconds(29)
+    cluster.word = None
+    cluster.settle()
+    assert cluster.clusters
+    cluster.pass_seconds(1)
+    cluster.word = None
+    cluster.settle()
+    assert cluster.status.recovery.reason == "HeadLost"
+
+
+def test_an_operator_that_was_stopped_for_a_while_takes_nobody_for_dead() -> None:
+    cluster = SimulatedCluster()
+    cluster.train()
+    word = cluster.word
+    cluster.nodes = (build_node(ready=False),)
+    cluster.pass_seconds(240)
+    cluster.word, cluster.surroundings = word, Surroundings(listening_since=cluster.now)
+    cluster.settle()
+    assert cluster.clusters
+
+
 def test_silence_alone_kills_no_run() -> None:
     cluster = SimulatedCluster()
     cluster.train()
