@@ -55,7 +55,7 @@ class MemoryStore:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         whole = self._root + check_prefix(prefix)
-        for key in sorted(key for key in self.objects if key.startswith(whole)):
+        for key in sorted(key for key in list(self.objects) if key.startswith(whole)):
             yield ObjectInfo(key.removeprefix(self._root), len(self.objects[key]), None)
 
     def stat(self, key: str) -> ObjectInfo | None:

@@ -28,6 +28,7 @@ from synthray.training.decisions import (
 )
 from synthray.training.preflight import Preflight, observe_resume_point, start_attempt
 from synthray.training.roster import Roster
+from synthray.training.run_log.sources import DriverLog
 from synthray.training.settings import AttemptSettings, RunSettings
 from synthray.training.shift import Shift
 from synthray.training.watch import RunWatch
@@ -94,6 +95,7 @@ class Driver:
         wanted: WantedWorkers,
         platform: Platform,
         stopping: threading.Event,
+        log: DriverLog,
     ) -> None:
         self._settings = settings
         self._preflight = preflight
@@ -102,6 +104,7 @@ class Driver:
         self._wanted = wanted
         self._platform = platform
         self._stopping = stopping
+        self._log = log
         self._roster = Roster(platform)
         self._history = History()
         self._last_attempt: int | None = None
@@ -179,6 +182,7 @@ class Driver:
 
     def _run_segment(self, crew: Crew, attempt: AttemptSettings) -> SegmentEnd:
         """One segment, watched until it is over."""
+        self._log.begin_attempt(attempt.number, crew.size)
         self._watch.begin_segment(attempt.number, resumed_from=attempt.resumes_from, now=time.time())
         shift = Shift(
             self._platform.board,

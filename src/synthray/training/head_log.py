@@ -1,4 +1,4 @@
-"""What a head's log tells of its run: a line when something changes, and one a minute."""
+"""What a driver's log tells of its run: a line when something changes, and one a minute."""
 
 import logging
 import time

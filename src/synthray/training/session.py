@@ -18,6 +18,7 @@ from synthray.training.decisions import Verdict
 from synthray.training.driver import Driver, DriverOptions, RunEnd, WantedWorkers
 from synthray.training.ledger import Ledger, build_lifetime
 from synthray.training.preflight import Preflight, is_complete, observe_resume_point
+from synthray.training.run_log.sources import keep_driver_log
 from synthray.training.scratch import open_scratch, prune_worker_logs
 from synthray.training.settings import RunSettings
 from synthray.training.signals import hear_signals
@@ -73,10 +74,26 @@ def conduct(
         options.open_platform(directory, logs) as platform,
         # Once more, since starting Ray sets a handler of its own.
         hear_signals(stopping),
+        keep_driver_log(settings.storage) as log,
     ):
-        return Driver(
-            settings, preflight, options, watch=watch, wanted=wanted, platform=platform, stopping=stopping
+        end = Driver(
+            settings,
+            preflight,
+            options,
+            watch=watch,
+            wanted=wanted,
+            platform=platform,
+            stopping=stopping,
+            log=log,
         ).run()
+        log.end(_describe_end(end))
+        return end
+
+
+def _describe_end(end: RunEnd) -> str:
+    """The log's last line."""
+    why = f" ({end.failure.reason}): {end.failure.message}" if end.failure else ""
+    return f"the driver ends: {end.snapshot.state}{why}"
 
 
 def build_first_snapshot(

@@ -2,7 +2,8 @@
 
 One supervisor per rank: a Ray Train worker, or a thread of the driver where there is no Ray. It outlives its
 worker processes, so that a lost one costs a fork and not a new actor. It never waits for long, since who says
-nothing is taken for lost. No torch and no Ray here.
+nothing is taken for lost. It also ships what they write, with no part of theirs in it. No torch and no Ray
+here.
 """
 
 import os
@@ -15,12 +16,15 @@ from typing import Any
 
 from synthray.errors import Unavailable
 from synthray.training.board import Board, Note, Orders, Seat
+from synthray.training.run_log.shipper import LogShipper
+from synthray.training.run_log.sources import ship_worker_log
 from synthray.training.standby_client import StandbyClient
 from synthray.training.worker_launch import WorkerProcess, WorkerStart
 from synthray.training.worker_task import Beat, Ending, Wishes, WorkerTask
 
 _EXCHANGE_SECONDS = 0.1
 _DEATH_SECONDS = 10.0
+_LAST_LINES_SECONDS = 2.0
 
 
 class Supervisor:
@@ -46,6 +50,7 @@ class Supervisor:
         self._environment = environment
         self._start: WorkerStart | None = None
         self._process: WorkerProcess | None = None
+        self._shipper: LogShipper | None = None
         self._killed_at: float | None = None
         self._wishes = Wishes()
         self._note = Note(node=os.environ.get("NODE_NAME") or socket.gethostname(), place=place, actor=actor)
@@ -63,7 +68,7 @@ class Supervisor:
                     self._follow(orders, address or self._note.address)
                 self._listen()
         finally:
-            self._drop_process()
+            self._drop_process(last_lines_seconds=_LAST_LINES_SECONDS)
 
     def _take_attempt(self, orders: Orders) -> None:
         """Let go of an older attempt for the one that is ordered now."""
@@ -105,10 +110,13 @@ class Supervisor:
         if orders.settings is None or orders.attempt is None:
             raise ValueError("an attempt was ordered without its settings")
         if self._start is None:
+            number, rank, size = orders.attempt.number, self._seat.rank, self._seat.size
+            log = self._logs / f"attempt-{number:06d}-rank-{rank}.log"
+            self._shipper = ship_worker_log(orders.settings.storage, number, rank, size, log)
             self._start = WorkerStart(
                 self._standby,
-                WorkerTask(orders.settings, orders.attempt, self._seat.rank, self._seat.size, address),
-                log=self._logs / f"attempt-{orders.attempt.number:06d}-rank-{self._seat.rank}.log",
+                WorkerTask(orders.settings, orders.attempt, rank, size, address),
+                log=log,
                 environment=self._environment,
             )
         try:
@@ -138,17 +146,24 @@ class Supervisor:
                 if isinstance(message, Beat):
                     self._note = replace(self._note, beat=message)
                 elif isinstance(message, Ending):
-                    self._note = replace(self._note, ending=message)
+                    self._note_ending(message)
         except EOFError:
             end = self._process.describe_end()
-            self._note = replace(self._note, ending=Ending(crash=f"the worker process {end}"))
+            self._note_ending(Ending(crash=f"the worker process {end}"))
 
-    def _drop_process(self) -> None:
+    def _note_ending(self, ending: Ending) -> None:
+        self._note = replace(self._note, ending=ending)
+        if self._shipper is not None:
+            self._shipper.hurry()
+
+    def _drop_process(self, *, last_lines_seconds: float = 0.0) -> None:
         if self._start is not None:
             self._start.cancel()
         if self._process is not None:
             self._process.close()
-        self._start, self._process, self._killed_at = None, None, None
+        if self._shipper is not None:
+            self._shipper.close(last_lines_seconds)
+        self._start, self._process, self._shipper, self._killed_at = None, None, None, None
         self._wishes = Wishes()
 
 

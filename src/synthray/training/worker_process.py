@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from synthray.errors import SynthrayError, Unavailable
 from synthray.telemetry.report import SegmentReport
+from synthray.training.run_log.lines import build_formatter
 from synthray.training.worker_task import Beat, Ending, Wishes, WorkerTask
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
 _EXCHANGE_SECONDS = 0.1
 _EXIT_ABANDONED = 3
 
+_log = logging.getLogger(__name__)
+
 
 def run_worker(connection: Connection) -> int:
     """Train as the task says; returns the process's exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    written = logging.StreamHandler(sys.stderr)
+    written.setFormatter(build_formatter())
+    logging.basicConfig(level=logging.INFO, handlers=[written])
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -47,6 +52,8 @@ def _train(task: WorkerTask, control: "PipeControl") -> Ending:
     from synthray.training.loop import train_segment  # noqa: PLC0415
     from synthray.training.world import join_world, leave_world, pick_device  # noqa: PLC0415
 
+    number, last = task.attempt.number, task.size - 1
+    _log.info("attempt %d: worker %d of 0 to %d begins, process %d", number, task.rank, last, os.getpid())
     try:
         device = pick_device(task.settings.device)
         world = join_world(task.rank, task.size, init_method=task.init_method, device=device)
@@ -55,12 +62,12 @@ def _train(task: WorkerTask, control: "PipeControl") -> Ending:
         outcome = train_segment(task.settings, task.attempt, world, control)
         leave_world(world)
     except SynthrayError as error:
-        logging.getLogger(__name__).exception("the worker gives up")
+        _log.exception("the worker gives up")
         return Ending(failure=error)
-    except Exception:
-        # Nobody foresaw it: the driver hears of it, and the log keeps it.
-        logging.getLogger(__name__).exception("the worker ends on an error that nobody foresaw")
+    except Exception:  # noqa: BLE001 the driver hears of it, and the log keeps it
+        _log.exception("the worker ends on an error that nobody foresaw")
         return Ending(crash=traceback.format_exc())
+    _log.info("attempt %d: worker %d is done: %s", number, task.rank, outcome)
     return Ending(outcome=outcome)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from synthray.api.names import RUN_LABEL, SERVICE_LABEL
-from synthray.operator.debugging.redaction import redact_document, redact_text
+from synthray.telemetry.redaction import redact_document, redact_text
 
 LOG_BYTES: Final = 2 * 1024 * 1024
 LOG_LINES: Final = 20_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthray.operator.debugging.redaction import REMOVED, redact_document, redact_text
+from synthray.telemetry.redaction import REMOVED, redact_document, redact_text
 
 CANARY = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/+", min_size=16, max_size=40)
 NAMES = st.sampled_from(

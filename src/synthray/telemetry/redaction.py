@@ -23,9 +23,10 @@ _SECRET_FORMS: Final = (
     re.compile(r"(?<=basic )[A-Za-z0-9+/=]{8,}", re.IGNORECASE),
     re.compile(r"(?<=://)[^\s@]+(?=@)"),
 )
-# name=value, name: value, "name": "value", also escaped and in an address's query.
+# name=value, name: value, "name": "value", also escaped and in an address's query. A name is looked for from
+# its beginning alone: from each of its letters it would take seconds for a long word.
 _NAMED_SECRET: Final = re.compile(
-    rf"(?P<name>[\w.-]*{_WORDS}[\w-]*)"
+    rf"(?<![\w.-])(?P<name>[\w.-]*{_WORDS}[\w-]*)"
     r"(?P<between>\\*[\"']?\s*[=:]\s*)"
     r"(?P<value>\\*\"[^\"]*\"|\\*'[^']*'|[^\s,;&\"'}\])]+)",
     re.IGNORECASE,
