@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, create_model
 
-from synthray.api.v1alpha1.fields import ApiModel, FromList, Quantity
+from synthray.api.v1alpha1.fields import ApiModel, FromList, ObjectName, Quantity
 from synthray.operator.configuration import OperatorConfiguration, Toleration
 
 Name = Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")]
@@ -197,6 +197,31 @@ class Metrics(ApiModel):
     dashboards: Dashboards = Field(default=Dashboards(), description="Grafana's dashboards.")
 
 
+class Entrance(ApiModel):
+    """Where one GenerationService answers from outside the cluster."""
+
+    generation_service: ObjectName = Field(description="Name of the GenerationService.")
+    namespace: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Its namespace.")
+    host: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        description="DNS name; all paths of it.", examples=["images.example"]
+    )
+    tls_secret_name: Name = Field(default="", description="Secret of the host's certificate; empty: no TLS.")
+
+
+class Ingress(ApiModel):
+    """Ways in from outside the cluster; whoever comes in this way should bring a token."""
+
+    class_name: Name = Field(default="", description="IngressClass; empty: the cluster's default.")
+    annotations: Mapping = Field(
+        default={},
+        max_length=32,
+        description="Of each Ingress: a controller's time limits must allow for what is drawn (minutes).",
+    )
+    entrances: Annotated[tuple[Entrance, ...], FromList] = Field(
+        default=(), max_length=64, description="The services that are reached so."
+    )
+
+
 class DemoStorage(ApiModel):
     """An S3 server in one pod, whose data goes with the pod: for trying out."""
 
@@ -254,5 +279,8 @@ class ChartValues(ApiModel):
     metrics: Metrics = Field(default=Metrics(), description="Who scrapes, and what is made of it.")
     config: Config = Field(  # type: ignore[valid-type]  # made from another model's fields
         default=Config(), description="What the operator decides for all runs."
+    )
+    ingress: Ingress = Field(
+        default=Ingress(), description="Ways to GenerationServices from outside the cluster."
     )
     demo: Demo = Field(default=Demo(), description="What nobody needs who has the real thing.")

@@ -161,6 +161,18 @@ def test_dashboards_are_found_by_grafanas_sidecar(programs: Programs) -> None:
         assert document["data"] == {f"synthray-{file.name}": file.read_text()}
 
 
+def test_an_entrance_leads_to_its_service_alone(programs: Programs) -> None:
+    documents = render(programs, "--values", str(EVERYTHING))
+    chest, others = (one for one in documents if one["kind"] == "Ingress")
+    assert chest["metadata"]["namespace"] == "default"
+    assert chest["spec"]["tls"] == [{"hosts": ["images.example"], "secretName": "images-tls"}]
+    (rule,) = chest["spec"]["rules"]
+    assert rule["host"] == "images.example"
+    (path,) = rule["http"]["paths"]
+    assert path["backend"]["service"] == {"name": "chest-images-serve-svc", "port": {"number": 8000}}
+    assert "tls" not in others["spec"]
+
+
 def test_in_namespaces_the_operator_has_no_right_outside_them(programs: Programs) -> None:
     documents = render(programs, "--set", "watchNamespaces={a,b}", "--set", "rbac.aggregateRoles=false")
     assert not any(one["kind"].startswith("ClusterRole") for one in documents)

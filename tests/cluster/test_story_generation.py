@@ -3,6 +3,9 @@
 Nobody who asks is turned away, and each answer has the bytes that `synthray generate` gives for its model.
 """
 
+import json
+import time
+
 import pytest
 from installation import ProjectImages
 from live_service import Client, LiveService, Told
@@ -15,7 +18,8 @@ from synthray.storage import s3_settings_from_environment
 
 from .conftest import STORY_EPOCHS, WriteRun
 
-SEEDS, STEPS = 4, 3
+SEEDS, STEPS, JOB_IMAGES = 4, 3, 2000
+TOKEN = "a-token-of-the-test-alone"  # noqa: S105
 
 
 def draw(run: TinyRun, model: str) -> list[str]:
@@ -35,15 +39,27 @@ def test_a_service_follows_its_run_and_answers_whatever_happens_to_its_replicas(
     story = write_run(epochs=STORY_EPOCHS)
     run = story.live
     service = LiveService(run.programs, run.namespace, "images")
-    service.apply(model={"trainingRun": "tiny"}, replicas=1, sampler={"name": "ddim", "steps": STEPS})
+    service.apply(
+        model={"trainingRun": "tiny"},
+        replicas=1,
+        sampler={"name": "ddim", "steps": STEPS},
+        jobs={"uri": f"{story.kept.checkpoints_uri}-images"},
+        tokenSecretName="door",
+    )
     service.wait_for("word of the missing run", lambda status: "TrainingRun tiny" in str(status))
     assert service.replica_pods() == [], "no replica is started without a model"
 
     run.apply(story.kept)
-    status = service.wait_for_replicas(1)
-    client = Client(service, images.worker, SEEDS, STEPS)
-    client.start(status["url"])
+    service.wait_for("word of the missing token", lambda status: "create secret generic door" in str(status))
+    service.kubectl("create", "secret", "generic", "door", f"--from-literal=token={TOKEN}")
+    url = service.wait_for_replicas(1)["url"]
+    client = Client(service, images.worker, SEEDS, STEPS, TOKEN)
+    client.start(url)
     client.wait_for("answer", lambda told: told.answers > 10)
+    assert client.ask(url, "GET", "/v1/models", token=TOKEN[::-1])[0] == 401
+    asked = json.dumps({"seed": 0, "n": JOB_IMAGES, "steps": STEPS})
+    code, job = client.ask(url, "POST", "/v1/jobs", asked, token=TOKEN)
+    assert code == 200, job
     service.kubectl("scale", "gensvc/images", "--replicas=2")
     service.wait_for_replicas(2)
 
@@ -53,6 +69,15 @@ def test_a_service_follows_its_run_and_answers_whatever_happens_to_its_replicas(
     service.wait_for("loss", lambda _: first not in service.replica_pods())
     service.wait_for_replicas(2)
     client.wait_for("another model", lambda told: is_ahead(told, before))
+
+    _, job = client.ask(url, "GET", f"/v1/jobs/{job['id']}", token=TOKEN)
+    while job["status"] != "succeeded":
+        assert job["status"] in ("queued", "running"), job
+        time.sleep(1)
+        _, job = client.ask(url, "GET", f"/v1/jobs/{job['id']}", token=TOKEN)
+    assert [one["seed"] for one in job["results"]] == list(range(JOB_IMAGES)), "each once"
+    drawn = [one["sha256"] for one in job["results"]]
+    assert drawn[:SEEDS] in client.told().digests[job["model"]], "the same bytes as by ordinary requests"
 
     story.finish()
     last = story.kept.checkpoints().list_models()[-1].name

@@ -84,10 +84,11 @@ class Client:
     image: str
     seeds: int
     steps: int
+    token: str
 
     def start(self, url: str) -> None:
         """Ask from now on."""
-        command = ["python", "-u", "-c", _SCRIPT.read_text(), url, str(self.seeds), str(self.steps)]
+        command = self._command(url, self.token, str(self.seeds), str(self.steps))
         container = {
             "name": "client",
             "image": self.image,
@@ -107,6 +108,17 @@ class Client:
             "spec": {"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 1},
         }
         self.service.programs.kubectl("apply", "--filename=-", given=yaml.safe_dump(pod))
+
+    def ask(self, url: str, method: str, path: str, body: str = "", *, token: str) -> tuple[int, Any]:
+        """Code and answer to one request from the same pod."""
+        once = ("exec", "--stdin", "client", "--", *self._command(url, token, method, path))
+        said = self.service.programs.kubectl("--namespace", self.service.namespace, *once, given=body)
+        told = json.loads(said)
+        return told["code"], told["answer"]
+
+    @staticmethod
+    def _command(*arguments: str) -> list[str]:
+        return ["python", "-u", "-c", _SCRIPT.read_text(), *arguments]
 
     def told(self) -> Told:
         """The newest word."""

@@ -43,5 +43,7 @@ RUN_DIRECTORY: Final = "/etc/synthray"
 RUN_FILE_NAME: Final = "run.json"
 CREDENTIALS_DIRECTORY: Final = "/var/run/synthray/credentials"
 CREDENTIALS_DIRECTORY_VARIABLE: Final = "SYNTHRAY_CREDENTIALS_DIRECTORY"
+TOKEN_DIRECTORY: Final = "/var/run/synthray/token"  # noqa: S105 a place
+TOKEN_KEY: Final = "token"  # noqa: S105 a name
 CA_BUNDLE_DIRECTORY: Final = "/var/run/synthray/ca"
 CACHE_DIRECTORY: Final = "/var/cache/synthray"

@@ -6,6 +6,7 @@ mounted files.
 
 from pydantic import Field
 
+from synthray.api.names import TOKEN_DIRECTORY, TOKEN_KEY
 from synthray.api.v1alpha1 import GenerationServiceSpec
 from synthray.api.v1alpha1.fields import ApiModel, CheckpointChoice
 from synthray.api.v1alpha1.generation_service import Limits, ProfileName, Sampler
@@ -23,6 +24,8 @@ class ReplicaArguments(ApiModel):
     sampler: Sampler = Field(default=Sampler(), description="If a request does not say.")
     profile: ProfileName = Field(default="strict-1", description="Numerics and batch shape.")
     limits: Limits = Field(default=Limits(), description="What may be asked for.")
+    jobs_uri: str = Field(default="", description="Where jobs are kept; empty: there are none.")
+    token_file: str = Field(default="", description="Holds what requests must bring; empty: nothing.")
 
 
 def build_replica_arguments(
@@ -38,4 +41,6 @@ def build_replica_arguments(
         sampler=spec.sampler,
         profile=spec.profile,
         limits=spec.limits,
+        jobs_uri=spec.jobs.uri,
+        token_file=f"{TOKEN_DIRECTORY}/{TOKEN_KEY}" if spec.token_secret_name else "",
     )

@@ -19,6 +19,7 @@ from synthray.cli import (
     debugging,
     driver,
     generation,
+    logs,
     operator,
     serving,
     storage,
@@ -40,6 +41,7 @@ data.register(app)
 training.register(app)
 driver.register(app)
 checkpoints.register(app)
+logs.register(app)
 generation.register(app)
 serving.register(app)
 storage.register(app)
@@ -58,7 +60,10 @@ def main() -> NoReturn:
 
 def _log_handler() -> logging.Handler:
     """Log lines for people, on the console that also shows progress, so that neither tears the other."""
-    return RichHandler(console=people, show_time=False, show_level=False, show_path=False, keywords=[])
+    handler = RichHandler(console=people, show_time=False, show_level=False, show_path=False, keywords=[])
+    # What it tells is on the console already, as a bar; it is for the log that is kept.
+    handler.addFilter(lambda record: record.name != "synthray.training.head_log")
+    return handler
 
 
 def run(arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ from synthray.cli.output import JsonOption, people, print_document, results
 from synthray.errors import InvalidInput
 
 SEED_MAX = 2**53 - 1
+PROFILE_HELP = "strict-1: fp32; fast-1: half precision on a GPU, and other bytes for a seed."
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +29,7 @@ def generate(
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 50,
     sampler: Annotated[str, typer.Option(help="ddim, ddpm or dpmsolver++.")] = "ddim",
     checkpoint: Annotated[str, typer.Option(help="Of a run: latest, best or an epoch.")] = "latest",
+    profile: Annotated[str, typer.Option(help=PROFILE_HELP)] = "strict-1",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path(),
     json: JsonOption = False,
 ) -> None:
@@ -36,23 +38,24 @@ def generate(
     from synthray.generation.grid import write_grid
     from synthray.generation.images import ReceiptBook, pick_device, profile_fingerprint
     from synthray.generation.models import load_model
-    from synthray.generation.profile import STRICT_1
+    from synthray.generation.profile import profile_of_name
     from synthray.storage import s3_settings_from_environment
 
     if seed + count - 1 > SEED_MAX:
         raise InvalidInput(f"--seed {seed} with --count {count} goes beyond {SEED_MAX}; use a smaller seed")
+    chosen = profile_of_name(profile)
     which = int(checkpoint) if checkpoint.isdigit() else checkpoint
     device = pick_device()
     settings = s3_settings_from_environment(os.environ)
     loaded = load_model(model, settings, which=which, device=device)
     out.mkdir(parents=True, exist_ok=True)
-    generator = Generator(loaded.unet, loaded.schedule, loaded.prediction_type, STRICT_1)
+    generator = Generator(loaded.unet, loaded.schedule, loaded.prediction_type, chosen)
     book = ReceiptBook(
         model=loaded.identity,
         sampler=sampler,
         steps=steps,
-        profile=STRICT_1.name,
-        fingerprint=profile_fingerprint(STRICT_1, device),
+        profile=chosen.name,
+        fingerprint=profile_fingerprint(chosen, device),
     )
     written, pixels = [], []
     for image in generator.generate(range(seed, seed + count), sampler, steps):

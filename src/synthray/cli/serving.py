@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthray.api.v1alpha1.generation_service import Limits, Sampler
+from synthray.cli.generation import PROFILE_HELP
 from synthray.cli.output import EXIT_INTERRUPTED, people, results
 from synthray.errors import InvalidInput
 
@@ -41,6 +42,7 @@ def serve(
     max_queued_images: Annotated[
         int, typer.Option(min=1, max=100_000, help="Images that may wait; beyond it requests get 429.")
     ] = _LIMITS.max_queued_images,
+    profile: Annotated[str, typer.Option(help=PROFILE_HELP)] = "strict-1",
     jobs: Annotated[
         str,
         typer.Option(help="Where jobs are kept: s3://bucket/prefix or a folder; without it there are none."),
@@ -52,6 +54,7 @@ def serve(
 ) -> int:
     """Answer "seed 42" over HTTP, with OpenAI's images API: the same seed gives the same bytes."""
     from synthray.diffusion.sampler import SAMPLERS
+    from synthray.generation.profile import profile_of_name
     from synthray.generation.sources import find_model
     from synthray.serving.bearer import TokenFile
     from synthray.serving.settings import ServingLimits, ServingSettings
@@ -77,6 +80,7 @@ def serve(
         which=which,
         sampler=sampler,
         steps=steps,
+        profile=profile_of_name(profile),
         limits=ServingLimits(max_images, max_steps, max_queued_images),
         token_file=str(token_file.absolute()) if token_file else "",
         jobs_uri=jobs_store.uri if jobs_store is not None else "",

@@ -61,8 +61,10 @@ def train(
     run = load_training_run(run_file, changes or [])
     from synthray.cli.terminal import ProgressDisplay
     from synthray.telemetry.progress import build_progress
+    from synthray.telemetry.report import RunSnapshot
     from synthray.training.decisions import Verdict
     from synthray.training.driver import DriverOptions
+    from synthray.training.head_log import HeadLog
     from synthray.training.preflight import check_run
     from synthray.training.resolution import observe_compute_capability, resolve_run
     from synthray.training.session import drive
@@ -80,14 +82,20 @@ def train(
             f"note: --workers {workers} is more than the {max_workers} micro-batches of a batch; "
             f"{num_workers} workers train"
         )
+    log = HeadLog()
     with ProgressDisplay(people) as display:
+
+        def show(snapshot: RunSnapshot) -> None:
+            display.show(snapshot)
+            log.show(snapshot)
+
         options = DriverOptions(
             namespace=run.metadata.namespace,
             num_workers=num_workers,
             min_workers=run.spec.workers.min_replicas if ray_address else 1,
             backoff_limit=run.spec.backoff_limit,
             quiet_limit_seconds=hang_after,
-            show=display.show,
+            show=show,
             open_platform=_choose_platform(
                 resolved.settings.device, max_workers, ray_address=ray_address, without_ray=without_ray
             ),

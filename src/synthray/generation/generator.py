@@ -110,7 +110,7 @@ class Slots:
     def step(self) -> dict[int, DrawnSample]:
         """One denoising step of every image; returns the finished ones by slot, and empties their slots."""
         with pinned(self._profile, self._unet):
-            outputs = self._unet(self._samples(), self._timesteps()).sample
+            outputs = self._unet(self._samples(), self._timesteps()).sample.float()
             self._states = [
                 state and advance(state, output) for state, output in zip(self._states, outputs, strict=True)
             ]

@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from synthray.diffusion.fingerprint import fingerprint
 from synthray.generation.generator import GeneratedImage
 from synthray.generation.identity import ModelIdentity
-from synthray.generation.profile import Profile
+from synthray.generation.profile import Profile, precision_name
 from synthray.generation.receipts import PreviewOrigin, Receipt, write_png
 
 
@@ -56,8 +56,9 @@ class ReceiptBook:
 
 
 def profile_fingerprint(profile: Profile, device: torch.device | str) -> dict[str, str]:
-    """The fingerprint of drawing under a profile on a device; all profiles draw in fp32."""
-    return fingerprint(threads=profile.threads, dtype="fp32", device=device)
+    """The fingerprint of drawing under a profile on a device."""
+    dtype = precision_name(profile, torch.device(device).type)
+    return fingerprint(threads=profile.threads, dtype=dtype, device=device)
 
 
 def pick_device() -> torch.device:

@@ -65,7 +65,7 @@ class TokenFile:
 
     def _unfit(self, problem: str) -> InvalidInput:
         return InvalidInput(
-            f"--token-file {self._path} {problem}; make one with: openssl rand -hex 32",
+            f"the token file {self._path} {problem}; make one with: openssl rand -hex 32",
             reason=Reason.SECRET_MISSING,
         )
 

@@ -9,7 +9,7 @@ from synthray.api.names import METRICS_PORT
 from synthray.api.replica_arguments import ReplicaArguments
 from synthray.serving.replica import Replica, build_deployment
 from synthray.serving.reporting import build_reporter
-from synthray.serving.starting import read_settings, wait_for_model
+from synthray.serving.starting import check_settings, read_settings, wait_for_model
 from synthray.storage import s3_settings_from_environment
 
 
@@ -27,6 +27,7 @@ class ClusterReplica(Replica):
             os.environ, endpoint_url=arguments.endpoint_url, region=arguments.region
         )
         settings = read_settings(arguments)
+        check_settings(settings, storage)
         super().__init__(settings, storage, wait_for_model(settings, storage))
         self._server = build_reporter(self.service, self.counts, port=METRICS_PORT)
         self._server.__enter__()

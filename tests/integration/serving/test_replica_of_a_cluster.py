@@ -19,7 +19,7 @@ from synthray.serving.metrics import RequestCounts
 from synthray.serving.reporting import build_reporter
 from synthray.serving.service import Service
 from synthray.serving.settings import ServingSettings
-from synthray.serving.starting import read_settings, wait_for_model
+from synthray.serving.starting import check_settings, read_settings, wait_for_model
 from synthray.storage import S3Settings, open_store
 
 
@@ -43,6 +43,8 @@ def test_the_operators_arguments_are_the_replicas_settings() -> None:
                 "model": {"trainingRun": "chest", "checkpoint": 7},
                 "sampler": {"name": "ddpm", "steps": 30},
                 "limits": {"maxQueuedImages": 99},
+                "jobs": {"uri": "s3://xray/images"},
+                "tokenSecretName": "door",
             },
         }
     )
@@ -50,6 +52,14 @@ def test_the_operators_arguments_are_the_replicas_settings() -> None:
     settings = read_settings(arguments)
     assert (settings.model_uri, settings.which) == ("s3://xray/runs/chest", 7)
     assert (settings.sampler, settings.steps, settings.limits.max_queued_images) == ("ddpm", 30, 99)
+    assert (settings.jobs_uri, settings.token_file) == ("s3://xray/images", "/var/run/synthray/token/token")
+
+
+def test_a_token_that_is_none_ends_the_replica_before_a_model_is_loaded(tmp_path: Path) -> None:
+    short = tmp_path / "token"
+    short.write_text("123")
+    with pytest.raises(InvalidInput, match=f"token file {short} holds no token"):
+        check_settings(ServingSettings(model_uri="s3://none/none", token_file=str(short)), S3Settings())
 
 
 def test_a_replica_waits_for_its_runs_first_model(run: CommittedRun) -> None:

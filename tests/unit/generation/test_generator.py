@@ -14,7 +14,7 @@ from synthray.diffusion.sampler import SAMPLERS
 from synthray.diffusion.schedule import NoiseSchedule, build_schedule
 from synthray.errors import InvalidInput
 from synthray.generation.generator import DrawnSample, Generator, Slots, to_pixels
-from synthray.generation.profile import STRICT_1
+from synthray.generation.profile import PROFILES, STRICT_1, Profile
 from synthray.generation.receipts import pixels_sha256
 
 STEPS = 3
@@ -31,19 +31,24 @@ def unet() -> UNet2DModel:
     return build_tiny_unet(0, block_out_channels=(16, 32))
 
 
-@pytest.fixture(scope="module")
-def generator(unet: UNet2DModel, schedule: NoiseSchedule) -> Generator:
-    return Generator(unet, schedule, "v_prediction", STRICT_1)
+@pytest.fixture(scope="module", params=PROFILES)
+def profile(request: pytest.FixtureRequest) -> Profile:
+    return PROFILES[request.param]
 
 
 @pytest.fixture(scope="module")
-def slots(unet: UNet2DModel, schedule: NoiseSchedule) -> Slots:
-    return Slots(unet, schedule, "v_prediction", STRICT_1)
+def generator(unet: UNet2DModel, schedule: NoiseSchedule, profile: Profile) -> Generator:
+    return Generator(unet, schedule, "v_prediction", profile)
+
+
+@pytest.fixture(scope="module")
+def slots(unet: UNet2DModel, schedule: NoiseSchedule, profile: Profile) -> Slots:
+    return Slots(unet, schedule, "v_prediction", profile)
 
 
 def alone(slots: Slots, sampler: str) -> bytes:
     """The sample of SEED in slot 0 without neighbours, in float32: pixels would hide small differences."""
-    for slot in range(4):
+    for slot in range(slots.num_slots):
         slots.release(slot)
     slots.admit(0, SEED, slots.plan(sampler, STEPS))
     return [slots.step() for _ in range(STEPS)][-1][0].sample.tobytes()
@@ -142,10 +147,11 @@ def test_images_come_in_the_order_of_their_seeds_and_repeated_seeds_repeat(gener
     assert images[0].sha256 == images[2].sha256 == images[4].sha256
 
 
-def test_every_image_takes_every_step_once(generator: Generator) -> None:
+def test_every_image_takes_every_step_once(generator: Generator, profile: Profile) -> None:
     taken: list[int] = []
-    assert len(list(generator.generate(range(6), "ddim", STEPS, taken.append))) == 6
-    assert taken == [4, 4, 4, 2, 2, 2]
+    batch = profile.batch_images
+    assert len(list(generator.generate(range(batch + 2), "ddim", STEPS, taken.append))) == batch + 2
+    assert taken == [batch, batch, batch, 2, 2, 2]
 
 
 def test_a_generator_that_was_abandoned_leaves_nothing_behind(generator: Generator) -> None:

@@ -10,7 +10,15 @@ from diffusers.models.attention_processor import Attention, AttnProcessor, AttnP
 
 from synthray.diffusion.determinism import PINNED, read_switches
 from synthray.errors import InvalidInput
-from synthray.generation.profile import PROFILES, STRICT_1, check_weights, pinned, profile_of_name
+from synthray.generation.profile import (
+    FAST_1,
+    PROFILES,
+    STRICT_1,
+    check_weights,
+    pinned,
+    precision_name,
+    profile_of_name,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +43,31 @@ def global_settings() -> tuple[object, ...]:
 
 def test_strict_1_never_changes_its_meaning() -> None:
     assert (STRICT_1.name, STRICT_1.batch_images, STRICT_1.threads) == ("strict-1", 4, 1)
+    assert not STRICT_1.is_half
     assert PROFILES["strict-1"] is STRICT_1
 
 
+def test_fast_1_never_changes_its_meaning() -> None:
+    assert (FAST_1.name, FAST_1.batch_images, FAST_1.threads, FAST_1.is_half) == ("fast-1", 8, 1, True)
+    assert PROFILES["fast-1"] is FAST_1
+
+
+def test_what_a_profile_computes_in_is_named_for_fingerprints() -> None:
+    assert [precision_name(STRICT_1, device) for device in ("cpu", "cuda")] == ["fp32", "fp32"]
+    assert [precision_name(FAST_1, device) for device in ("cpu", "cuda")] == ["fp32", "fp16"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="half precision is for a GPU")
+def test_the_fast_profile_computes_in_half_precision_with_weights_in_fp32(unet: UNet2DModel) -> None:
+    fast = UNet2DModel.from_config(unet.config).cuda()
+    with pinned(FAST_1, fast):
+        zeros = torch.zeros(8, 1, 16, 16, device="cuda")
+        assert fast(zeros, torch.zeros(8, device="cuda")).sample.dtype == torch.float16
+    check_weights(fast)
+
+
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InvalidInput, match=r"profile='fast' does not exist; use one of strict-1"):
+    with pytest.raises(InvalidInput, match=r"profile='fast' does not exist; use one of strict-1, fast-1"):
         profile_of_name("fast")
 
 

@@ -294,6 +294,67 @@ def test_a_replica_without_a_node_says_why() -> None:
     assert "nvidia.com/gpu.product=NVIDIA-A40" in message
 
 
+def waiting_world(**spec: Any) -> World:
+    """A service whose one replica hangs while its volumes are mounted."""
+    world = World(spec=build_spec(replicas=1, **spec))
+    world.settle()
+    world.clusters = {"images-abcde": build_cluster(1)}
+    world.pods = (build_pod("images-0", phase="Pending", ready=False, waiting="ContainerCreating"),)
+    world.now += timedelta(seconds=30)
+    return world
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'MountVolume.SetUp failed for volume "token" : secret "door" not found',
+        'MountVolume.SetUp failed for volume "token" : references non-existent secret key: token',
+    ],
+)
+def test_a_token_that_is_missing_is_told_apart_from_credentials(words: str) -> None:
+    world = waiting_world(tokenSecretName="door")
+    world.troubles = (words,)
+    world.settle()
+    status, reason, message = world.condition("Blocked")
+    assert (status, reason) == ("True", "SecretMissing")
+    assert "create secret generic door --from-literal=token=" in message
+
+
+def test_missing_credentials_of_a_service_with_a_token_are_named_as_such() -> None:
+    world = waiting_world(tokenSecretName="door")
+    world.troubles = ('MountVolume.SetUp failed for volume "credentials" : secret "s3" not found',)
+    world.settle()
+    assert "AWS_ACCESS_KEY_ID" in world.condition("Blocked")[2]
+
+
+def test_the_token_is_mounted_in_replicas_alone_and_its_words_stand_in_no_configuration() -> None:
+    world = World(spec=build_spec(tokenSecretName="door", jobs={"uri": "s3://xray/images"}))
+    world.settle()
+    assert world.ray_service is not None
+    cluster = world.ray_service["spec"]["rayClusterConfig"]
+    (replica,) = (group["template"]["spec"] for group in cluster["workerGroupSpecs"])
+    head = cluster["headGroupSpec"]["template"]["spec"]
+    mounts = [mount["mountPath"] for mount in replica["containers"][0]["volumeMounts"]]
+    assert mounts.count("/var/run/synthray/token") == 1
+    assert "token" not in {volume["name"] for volume in head["volumes"]}
+    arguments = json.loads(world.ray_service["spec"]["serveConfigV2"])["applications"][0]["args"]
+    assert arguments["tokenFile"] == "/var/run/synthray/token/token"
+    assert arguments["jobsUri"] == "s3://xray/images"
+
+
+def test_what_a_replica_said_when_it_could_not_start_is_told_with_the_way_out() -> None:
+    world = World(spec=build_spec(replicas=1))
+    world.settle()
+    assert world.ray_service is not None
+    said = "failed to start 3 times\nsynthray.errors.InvalidInput: the token file X is bad\n"
+    application = {"status": "DEPLOY_FAILED", "serveDeploymentStatuses": {"synthray": {"message": said}}}
+    world.ray_service["status"] = {"pendingServiceStatus": {"applicationStatuses": {"synthray": application}}}
+    world.settle()
+    status, reason, message = world.condition("Blocked")
+    assert (status, reason) == ("True", "InvalidInput")
+    assert "the token file X is bad; correct it, then kubectl -n lab delete rayservice images" in message
+
+
 def test_a_quota_is_named_and_what_kuberay_warns_of_in_passing_is_not() -> None:
     world = World()
     world.settle()

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 WORKING = (
-    *("setup", "demo", "test", "check", "docs", "bench", "chaos", "clean"),
+    *("setup", "demo", "test", "check", "docs", "docs-site", "bench", "chaos", "clean"),
     *("cluster-up", "image", "test-cluster", "cluster-down"),
 )
 

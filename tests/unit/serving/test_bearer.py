@@ -49,7 +49,7 @@ def test_a_file_without_a_good_token_is_refused_with_the_remedy(
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidInput, match=r"--token-file .*openssl rand -hex 32"):
+    with pytest.raises(InvalidInput, match=r"token file .*openssl rand -hex 32"):
         TokenFile(path)
 
 

@@ -21,7 +21,7 @@ from synthray.api.v1alpha1.object_meta import Condition, ObjectMeta
 from synthray.api.v1alpha1.placement import ObjectStorage
 
 SamplerName = Literal["ddim", "ddpm", "dpmsolver++"]
-ProfileName = Literal["strict-1"]
+ProfileName = Literal["strict-1", "fast-1"]
 _MAX_COUNT = 2**63 - 1
 
 
@@ -70,6 +70,16 @@ class Limits(ApiModel):
     )
 
 
+class JobStorage(ApiModel):
+    """Where long requests and their images are kept, in the storage that the model lies in."""
+
+    uri: OptionalStorageUri = Field(
+        default="",
+        description="Prefix for jobs and their images, which all replicas share. Empty: there are no jobs.",
+        examples=["s3://xray/images"],
+    )
+
+
 class GenerationServiceSpec(ApiModel):
     """What is served, where, and within which limits."""
 
@@ -84,9 +94,17 @@ class GenerationServiceSpec(ApiModel):
     sampler: Sampler = Field(default=Sampler(), description="How images are drawn if a request does not say.")
     profile: ProfileName = Field(
         default="strict-1",
-        description="Numerics and batch shape, fixed by name: the same seed gives the same bytes.",
+        description="Numerics and batch shape, fixed by name: the same seed gives the same bytes. strict-1 "
+        "is fp32; fast-1 computes in half precision on a GPU, and gives other bytes than strict-1.",
     )
     limits: Limits = Field(default=Limits(), description="What a request may ask for, and how much may wait.")
+    jobs: JobStorage = Field(default=JobStorage(), description="Where long requests are kept.")
+    token_secret_name: OptionalResourceName = Field(
+        default="",
+        description="Secret with the key token, of 16 or more printable characters, that every request must "
+        "bring as `Authorization: Bearer`. A new token counts as soon as the Secret has it. Empty: whoever "
+        "reaches the service may ask.",
+    )
     service_account_name: OptionalResourceName = Field(
         default="",
         description="ServiceAccount of the replicas, for the identity of the pod as a credential for S3. It "

@@ -20,6 +20,8 @@ from synthray.api.names import (
     ROLE_LABEL,
     SERVICE_LABEL,
     SPEC_DIGEST_ANNOTATION,
+    TOKEN_DIRECTORY,
+    TOKEN_KEY,
 )
 from synthray.api.replica_arguments import ReplicaArguments
 from synthray.api.v1alpha1 import GenerationService, GenerationServiceSpec
@@ -164,7 +166,7 @@ def digest_pods(spec: GenerationServiceSpec, storage: ObjectStorage) -> str:
     document = spec.model_dump(
         mode="json",
         exclude_defaults=True,
-        include={"image", "gpu", "service_account_name", "priority_class_name"},
+        include={"image", "gpu", "token_secret_name", "service_account_name", "priority_class_name"},
     )
     # The endpoint and the region travel with the arguments.
     mounts = storage.model_dump(mode="json", exclude_defaults=True, exclude={"endpoint_url", "region"})
@@ -256,6 +258,9 @@ def _build_replica_template(
         container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     labels = {**_labels(service), ROLE_LABEL: REPLICA_ROLE}
     volumes = build_volumes(storage, shared_memory=_SHARED_MEMORY, cache_size=_CACHE)
+    if service.spec.token_secret_name:
+        container["volumeMounts"].append({"name": "token", "mountPath": TOKEN_DIRECTORY, "readOnly": True})
+        volumes.append(_build_token_volume(service.spec.token_secret_name))
     return {
         "metadata": {"labels": labels},
         "spec": {
@@ -273,6 +278,15 @@ def _build_replica_template(
                 }
             ],
         },
+    }
+
+
+def _build_token_volume(secret_name: str) -> Manifest:
+    # The key by name, so that the kubelet says so where it is missing.
+    items = [{"key": TOKEN_KEY, "path": TOKEN_KEY}]
+    return {
+        "name": "token",
+        "secret": {"secretName": secret_name, "items": items, "defaultMode": 0o440},
     }
 
 
