@@ -35,7 +35,12 @@ class Training:
                 [*command, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment, **mark_environment(self._mark)},
+                env={
+                    **os.environ,
+                    **environment,
+                    **mark_environment(self._mark),
+                    "PYTHONFAULTHANDLER": "1",
+                },
                 start_new_session=True,
             )
 
@@ -71,8 +76,18 @@ class Training:
         raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {self.progress()}\n{self.log}")
 
     def wait(self) -> int:
-        """The exit code."""
-        return self.process.wait(DEADLINE_SECONDS)
+        """The exit code; one that does not end tells where each of its threads is."""
+        try:
+            return self.process.wait(DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            progress = self.progress()
+            running = [" ".join(process.cmdline()) for process in self.processes()]
+            self.process.send_signal(signal.SIGABRT)  # faulthandler writes the stacks into the log
+            self.process.wait(DEADLINE_SECONDS)
+            told = "\n".join(running)
+            raise AssertionError(
+                f"runs on after {DEADLINE_SECONDS:.0f} s: {progress}\n{told}\n{self.log}"
+            ) from None
 
     def kill_worker(self, rank: int) -> None:
         """SIGKILL one worker."""
