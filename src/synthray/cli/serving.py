@@ -1,7 +1,6 @@
 """`synthray serve`: images for seeds over HTTP, from this machine."""
 
 import os
-import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from synthray.api.v1alpha1.generation_service import Limits, Sampler
 from synthray.cli.generation import PROFILE_HELP
 from synthray.cli.output import EXIT_INTERRUPTED, people, results
 from synthray.errors import InvalidInput
+from synthray.signals import hear_signals
 
 if TYPE_CHECKING:
     from synthray.serving.settings import ServingSettings
@@ -91,11 +91,14 @@ def serve(
 def _serve_until_told(settings: "ServingSettings", source_uri: str, host: str, port: int) -> int:
     from synthray.serving.app import serving_here
 
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
+    told, intention = threading.Event(), "finishing what was accepted"
     people.print(f"loading {source_uri} and drawing its golden seeds ...", soft_wrap=True)
-    with serving_here(settings, host=host, port=port):
+    with (
+        hear_signals(told, intention),
+        serving_here(settings, host=host, port=port),
+        # Once more, since starting Ray sets a handler of its own.
+        hear_signals(told, intention),
+    ):
         url = f"http://{host}:{port}"
         results.print(f"serving {source_uri} at {url}; seed 42:", soft_wrap=True)
         path = f"/v1/images/{settings.which}/{settings.sampler}/{settings.steps}/42.png"
@@ -105,5 +108,4 @@ def _serve_until_told(settings: "ServingSettings", source_uri: str, host: str, p
         results.print(f"  curl {header}--output seed-42.png {url}{path}", soft_wrap=True)
         results.file.flush()
         told.wait()
-        people.print("finishing what was accepted ...")
     return EXIT_INTERRUPTED

@@ -6,7 +6,6 @@ nothing to tidy up that the API server does not hold.
 
 import json
 import logging
-import signal
 import socket
 import threading
 import uuid
@@ -45,6 +44,7 @@ from synthray.operator.services.replica_reader import ReplicaReader
 from synthray.operator.store import Store
 from synthray.operator.views import ObjectKey, RunKey, key_of
 from synthray.operator.work_queue import WorkQueue
+from synthray.signals import hear_signals
 
 _WORKERS: Final = 4
 _TICK_SECONDS: Final = 60.0
@@ -82,11 +82,12 @@ def run_operator(options: OperatorOptions) -> int:
     configuration = load_configuration(options.configuration)
     server = connect(options.kubeconfig)
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     operator = Operator(server, configuration, stopping)
     health = Health(is_alive=operator.is_alive, is_ready=operator.is_ready)
-    with build_health_server(options.host, options.port, operator.metrics.registry, health):
+    with (
+        hear_signals(stopping, "stopping"),
+        build_health_server(options.host, options.port, operator.metrics.registry, health),
+    ):
         if not options.lease_name:
             operator.lead()
             stopping.wait()

@@ -12,6 +12,7 @@ from pathlib import Path
 from synthray import __version__
 from synthray.checkpoints.manifest import Manifest
 from synthray.checkpoints.names import state_directory
+from synthray.signals import hear_signals
 from synthray.telemetry.exporter import build_exporter
 from synthray.telemetry.report import LastCheckpoint, RunSnapshot
 from synthray.training.decisions import Verdict
@@ -21,8 +22,9 @@ from synthray.training.preflight import Preflight, is_complete, observe_resume_p
 from synthray.training.run_log.sources import keep_driver_log
 from synthray.training.scratch import open_scratch, prune_worker_logs
 from synthray.training.settings import RunSettings
-from synthray.training.signals import hear_signals
 from synthray.training.watch import RunWatch
+
+_INTENTION = "saving, then stopping"
 
 _log = logging.getLogger(__name__)
 
@@ -69,11 +71,11 @@ def conduct(
     logs = Path(settings.storage.cache_directory) / "logs" / settings.run
     prune_worker_logs(logs)
     with (
-        hear_signals(stopping),
+        hear_signals(stopping, _INTENTION),
         open_scratch(settings.run) as directory,
         options.open_platform(directory, logs) as platform,
         # Once more, since starting Ray sets a handler of its own.
-        hear_signals(stopping),
+        hear_signals(stopping, _INTENTION),
         keep_driver_log(settings.storage) as log,
     ):
         end = Driver(
