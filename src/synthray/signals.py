@@ -2,8 +2,8 @@
 
 A handler runs between two steps of the main thread, which may hold the lock inside the very Event that it
 waits for: a handler that calls `Event.set` then waits for itself, for ever. So a handler here only puts the
-signal into a SimpleQueue, whose `put` may interrupt another, and a thread does the rest. It imports nothing of
-synthray.
+signal into a SimpleQueue, whose `put` may interrupt another, and a thread does the rest. It must not import
+anything of synthray.
 """
 
 import logging
