@@ -64,7 +64,7 @@ check-types: setup
 check-layers: setup
 	lint-imports --no-logo
 check-generated: setup
-	@$(PYTHON_IN_VENV) tools/generate_reference.py --check
+	@$(PYTHON_IN_VENV) -m tools.generate_reference --check
 	@$(PYTHON_IN_VENV) -m tools.generate_manifests --check
 check-dockerfile: setup
 	hadolint Dockerfile
@@ -81,7 +81,7 @@ format: setup ## Formats the code and mends what the linter can mend
 
 .PHONY: docs
 docs: setup ## The reference pages, the CRDs and parts of the chart, generated anew from the code
-	@$(PYTHON_IN_VENV) tools/generate_reference.py
+	@$(PYTHON_IN_VENV) -m tools.generate_reference
 	@$(PYTHON_IN_VENV) -m tools.generate_manifests
 
 .PHONY: docs-site

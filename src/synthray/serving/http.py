@@ -156,7 +156,9 @@ def _add_images(app: FastAPI, service: Service) -> None:
     )
     async def picture(
         request: Request,
-        checkpoint: Annotated[str, PathField(max_length=256)],
+        checkpoint: Annotated[
+            str, PathField(max_length=256, description="latest, best, or the model's own name.")
+        ],
         sampler: SamplerName,
         steps: Annotated[int, PathField(ge=1, le=MAX_STEPS)],
         seed: Annotated[int, PathField(ge=0, le=SEED_MAX)],
