@@ -1,10 +1,10 @@
 """Replicas that are killed and stopped under load, storage that comes and goes: is any image lost or wrong?
 
 Several `synthray serve` share a place for jobs in an S3 server. Jobs and single images are asked for, at any
-of them, while faults come one after another: a replica is killed (SIGKILL, as by the OOM killer), stands still
-for longer or shorter than its lease (SIGSTOP), or the S3 server stands still. At the end every accepted job
-must have succeeded with the reference's pixels for each seed, and every answer must have had them. A single
-request whose replica was killed may fail; it is asked again elsewhere and counted. Printed as JSON.
+of them, while faults come one after another: a replica is killed (SIGKILL, as by the OOM killer), stands
+still for longer or shorter than its lease (SIGSTOP), or the S3 server stands still. At the end every accepted
+job must have succeeded with the reference's pixels for each seed, and every answer must have had them. A
+single request whose replica was killed may fail; it is asked again elsewhere and counted. Printed as JSON.
 
     python benchmarks/bench_replicas.py [--services 3] [--minutes 8] [--pause 20] [--seed 0]
 """
