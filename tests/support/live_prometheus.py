@@ -1,4 +1,4 @@
-"""A real Prometheus, Debian's, that scrapes this process's exporters and evaluates the chart's alerts."""
+"""A real Prometheus, Debian's if nothing else is said, that scrapes and evaluates alerts."""
 
 import json
 import subprocess
@@ -18,29 +18,35 @@ SCRAPE_SECONDS = 0.25
 _DEADLINE_SECONDS = 60.0
 
 
-class LivePrometheus:
-    """Scrapes `targets`, address by job, until the context ends; labels of a target's own come first."""
+def scrape_these(targets: Mapping[str, str], rules: Path) -> dict[str, Any]:
+    """A configuration that scrapes `targets`, address by job; labels of a target's own come first."""
+    interval = f"{int(SCRAPE_SECONDS * 1000)}ms"
+    return {
+        "global": {"scrape_interval": interval, "evaluation_interval": "1s", "scrape_timeout": interval},
+        "rule_files": [str(rules)],
+        "scrape_configs": [
+            {
+                "job_name": job,
+                "honor_labels": True,
+                "static_configs": [{"targets": [address.removeprefix("http://")]}],
+            }
+            for job, address in targets.items()
+        ],
+    }
 
-    def __init__(self, folder: Path, targets: Mapping[str, str], rules: Path) -> None:
+
+class LivePrometheus:
+    """Runs with a configuration until the context ends."""
+
+    def __init__(
+        self, folder: Path, configuration: Mapping[str, Any], *, program: str = "prometheus"
+    ) -> None:
         (port,) = choose_free_ports(1)
         self.address = f"http://127.0.0.1:{port}"
-        interval = f"{int(SCRAPE_SECONDS * 1000)}ms"
-        configuration = {
-            "global": {"scrape_interval": interval, "evaluation_interval": "1s", "scrape_timeout": interval},
-            "rule_files": [str(rules)],
-            "scrape_configs": [
-                {
-                    "job_name": job,
-                    "honor_labels": True,
-                    "static_configs": [{"targets": [address.removeprefix("http://")]}],
-                }
-                for job, address in targets.items()
-            ],
-        }
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(dict(configuration)))
         self._log = folder / "prometheus.log"
         self._command = [
-            "prometheus",
+            program,
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",

@@ -19,10 +19,10 @@ _SUFFIXES = {
 }
 
 
-def families_of_runs() -> list[Metric]:
-    """What a driver shows of a run in which nothing is missing."""
+def snapshot_of_a_run() -> RunSnapshot:
+    """One in which nothing is missing."""
     figures = StepFigures(1, 1, 1, 0.0, (0.0,), 0.0, 0.0, 1.0, 1.0, 0.0)
-    snapshot = RunSnapshot(
+    return RunSnapshot(
         "xray",
         "chest",
         "unet",
@@ -35,7 +35,11 @@ def families_of_runs() -> list[Metric]:
         lifetime=RunLifetime(attempts=1),
         last_checkpoint=LastCheckpoint("", 1, 1, "", 0.0),
     )
-    return list(build_metric_families(snapshot))
+
+
+def families_of_runs() -> list[Metric]:
+    """What a driver shows of such a run."""
+    return list(build_metric_families(snapshot_of_a_run()))
 
 
 def families_of_the_operator() -> list[Metric]:

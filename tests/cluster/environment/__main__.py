@@ -24,7 +24,7 @@ from .images import (
     name_project_image,
 )
 from .places import find_places, read_settings
-from .programs import ALL_PROGRAMS, build_programs, install_packages
+from .programs import CLUSTER_PROGRAMS, build_programs, install_packages
 
 _STARTED = time.monotonic()
 
@@ -37,7 +37,7 @@ def say(text: str) -> None:
 def build(cluster: Cluster, _: argparse.Namespace) -> None:
     """Build the missing programs and install the missing Debian packages."""
     install_packages(say)
-    build_programs(cluster.places, ALL_PROGRAMS, say)
+    build_programs(cluster.places, CLUSTER_PROGRAMS, say)
 
 
 def up(cluster: Cluster, given: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from .machine import make_bridge, remove_bridge_and_cgroups
 from .node_files import PAUSE_IMAGE
 from .nodes import Node, build_nodes, find_node
 from .places import SOURCES, ClusterSettings, Places
-from .programs import ALL_PROGRAMS, build_programs, install_packages
+from .programs import CLUSTER_PROGRAMS, build_programs, install_packages
 
 MANIFESTS = SOURCES / "manifests"
 _COREDNS_IMAGE = "localhost/coredns:1"
@@ -63,7 +63,7 @@ class Cluster:
     def start(self) -> None:
         """Bring everything up that is not; about ten seconds for a new cluster once programs are built."""
         install_packages(self.say)
-        build_programs(self.places, ALL_PROGRAMS, self.say)
+        build_programs(self.places, CLUSTER_PROGRAMS, self.say)
         self._start_control_plane()
         self.say("control plane is up")
         make_program_image(self.places, PAUSE_IMAGE, "pause", "/pause")

@@ -37,10 +37,18 @@ _PROGRAMS = {
     "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     "kuberay-operator": ("kuberay", "github.com/ray-project/kuberay/ray-operator"),
     "pause": ("pause", "."),
+    "prometheus-operator": (
+        "prometheus-operator",
+        "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+    ),
+    # Debian's build leaves the discovery of Kubernetes' objects out.
+    "prometheus-for-kubernetes": ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
 }
+_TAGS = {"prometheus-for-kubernetes": "remove_all_sd,enable_kubernetes_sd"}
 # Helm and kubectl are for the tests themselves.
 CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
-ALL_PROGRAMS = tuple(_PROGRAMS)
+MONITORING_PROGRAMS = ("prometheus-operator", "prometheus-for-kubernetes")
+CLUSTER_PROGRAMS = tuple(name for name in _PROGRAMS if name not in MONITORING_PROGRAMS)
 
 
 def build_programs(places: Places, names: tuple[str, ...], say: Callable[[str], None]) -> None:
@@ -79,7 +87,7 @@ def _build_program(target: Path, folder: str, package: str) -> None:
     run_command(
         [
             "go", "build", "-C", MODULES / folder, "-trimpath", "-buildvcs=false",
-            "-ldflags", flags, "-o", partial, package,
+            "-tags", _TAGS.get(target.name, ""), "-ldflags", flags, "-o", partial, package,
         ],
         environment={**os.environ, "CGO_ENABLED": "0"},
     )  # fmt: skip

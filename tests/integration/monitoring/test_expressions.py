@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import requests
-from live_prometheus import LivePrometheus
+from live_prometheus import LivePrometheus, scrape_these
 from queries import Target, marks_of, metrics_in, substitute, targets_of
 from served import build_app, listening, tiny_service
 from simulated_cluster import build_document, build_node
@@ -63,7 +63,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         listening(build_app(service)) as images,
     ):
         exporters = {"runs": driver.address, "operator": health.address, "chest-images": images}
-        with LivePrometheus(folder, exporters, RULES) as prometheus:
+        with LivePrometheus(folder, scrape_these(exporters, RULES)) as prometheus:
             prometheus.wait_for("count(up == 1) == 3")
             operate(operator)
             watched.train(num_workers=2, stop_after_steps=2)
