@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,7 @@ def describe(
         "machine": platform.platform(),
         "torch": torch.__version__,
     }
-    figures = {name: value for name, value in asdict(seen).items() if name != "jobs"}
+    figures = {name: value for name, value in vars(seen).items() if name != "jobs"}
     return {"configuration": configuration, "faults": faults.done, "jobs": jobs, "single_images": figures}
 
 

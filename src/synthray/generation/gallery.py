@@ -1,13 +1,14 @@
 """The gallery: a run's previews as one static page that outlives the cluster.
 
-Reads what the run has committed and the previews that lie beside it, and writes a page and copies of the
-pictures to a folder or a bucket. The page itself is `gallery_page`'s. This module must not import torch.
+Reads what the run has committed and the previews that lie beside it. The page lies either beside them, or
+with copies of the pictures in another folder or bucket. What it says is `gallery_page`'s. This module must
+not import torch.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from synthray.checkpoints.identity import read_identity
@@ -21,6 +22,7 @@ from synthray.generation.receipts import read_png
 from synthray.storage import ObjectStore
 
 PAGE = "index.html"
+PAGE_BESIDE_RUN = "gallery.html"
 _PICTURES_PREFIX = "pictures/"
 _COPIES_AT_ONCE = 8
 
@@ -42,20 +44,54 @@ def write_gallery(run: ObjectStore, destination: ObjectStore) -> GalleryReport:
     identity = read_identity(run)
     if identity is None:
         raise NotFound(f"{run.uri} holds no run; name the prefix where its checkpoints are")
+    content = _read_content(run, identity.run)
+    copies = list(_copy_previews(run, destination))
+    pictures = tuple(copy for copy in copies if isinstance(copy, Picture))
+    destination.write(PAGE, build_page(replace(content, pictures=pictures)).encode())
+    left_out = tuple(copy for copy in copies if isinstance(copy, str))
+    return GalleryReport(f"{destination.uri}/{PAGE}", len(pictures), left_out)
+
+
+def write_page_beside(run: ObjectStore, name: str) -> None:
+    """Write the page of the run `name` beside its previews.
+
+    It shows those of the epochs in the newest state's history. No preview is read but one, for the size that
+    all share. Raises Unavailable, and InvalidInput for a preview that is none.
+    """
+    content = _read_content(run, name)
+    epochs = {point.images_seen: point.epoch for point in content.history}
+    previews = [preview for preview in _list_previews(run) if preview.images_seen in epochs]
+    pictures: tuple[Picture, ...] = ()
+    if previews:
+        pixels, _ = read_png(run.read(previews[-1].picture_key), previews[-1].picture_key)
+        height_px, width_px = pixels.shape[:2]
+        pictures = tuple(
+            Picture(
+                images_seen=preview.images_seen,
+                epoch=epochs[preview.images_seen],
+                weights=preview.weights,
+                seed=preview.seed,
+                path=preview.picture_key,
+                width_px=width_px,
+                height_px=height_px,
+            )
+            for preview in previews
+        )
+    run.write(PAGE_BESIDE_RUN, build_page(replace(content, pictures=pictures)).encode())
+
+
+def _read_content(run: ObjectStore, name: str) -> GalleryContent:
+    """All but the pictures."""
     newest = _newest_manifest(run)
     history, faults = read_ledger(newest.ledger if newest else {})
-    copies = list(_copy_previews(run, destination))
-    content = GalleryContent(
-        run=identity.run,
+    return GalleryContent(
+        run=name,
         epoch=newest.epoch if newest else 0,
         images_seen=newest.images_seen if newest else 0,
         history=history,
         faults=faults,
-        pictures=tuple(copy for copy in copies if isinstance(copy, Picture)),
+        pictures=(),
     )
-    destination.write(PAGE, build_page(content).encode())
-    left_out = tuple(copy for copy in copies if isinstance(copy, str))
-    return GalleryReport(f"{destination.uri}/{PAGE}", len(content.pictures), left_out)
 
 
 def _newest_manifest(run: ObjectStore) -> Manifest | None:
@@ -95,9 +131,13 @@ def _positive(value: object) -> float | None:
 
 def _copy_previews(run: ObjectStore, destination: ObjectStore) -> Iterator[Picture | str]:
     """Each preview's copy, or why it has none, in the order of their keys."""
-    names = [name for info in run.list(PREVIEWS_PREFIX) if (name := PreviewName.parse(info.key)) is not None]
     with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-        yield from pool.map(lambda name: _copy_preview(run, destination, name), names)
+        yield from pool.map(lambda name: _copy_preview(run, destination, name), _list_previews(run))
+
+
+def _list_previews(run: ObjectStore) -> list[PreviewName]:
+    """All, in the order of their keys."""
+    return [name for info in run.list(PREVIEWS_PREFIX) if (name := PreviewName.parse(info.key)) is not None]
 
 
 def _copy_preview(run: ObjectStore, destination: ObjectStore, name: PreviewName) -> Picture | str:

@@ -18,6 +18,7 @@ from synthray.telemetry.report import LastCheckpoint, RunSnapshot
 from synthray.training.decisions import Verdict
 from synthray.training.driver import Driver, DriverOptions, RunEnd, WantedWorkers
 from synthray.training.ledger import Ledger, build_lifetime
+from synthray.training.live_gallery import keep_gallery
 from synthray.training.preflight import Preflight, is_complete, observe_resume_point
 from synthray.training.run_log.sources import keep_driver_log
 from synthray.training.scratch import open_scratch, prune_worker_logs
@@ -77,6 +78,7 @@ def conduct(
         # Once more, since starting Ray sets a handler of its own.
         hear_signals(stopping, _INTENTION),
         keep_driver_log(settings.storage) as log,
+        keep_gallery(settings, watch),
     ):
         end = Driver(
             settings,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthray.errors import NotFound
-from synthray.generation.gallery import read_ledger, write_gallery
+from synthray.generation.gallery import PAGE_BESIDE_RUN, read_ledger, write_gallery, write_page_beside
 from synthray.generation.gallery_page import GalleryContent, Picture, build_page
 from synthray.generation.loss_curve import EpochPoint, Fault
 from synthray.generation.preview_names import PreviewName
@@ -125,6 +125,25 @@ def test_rows_are_seeds_and_columns_are_epochs(run: CommittedRun, page_store: Ob
     assert "Epoch 1 100 images Epoch 2 200 images 9 10" in page.text
     assert [radio["id"] for radio in page.all("input")] == ["show-ema", "show-raw"]
     assert "Epoch 2, 200 images seen." in page.text
+
+
+def test_the_page_beside_a_run_shows_the_previews_where_they_lie(run: CommittedRun) -> None:
+    run.commit(200, ledger={"history": HISTORY, "faults": FAULTS})
+    names = [PreviewName(images_seen, "ema", 9) for images_seen in (100, 200, 300)]
+    for name in names:
+        put_preview(run, name)
+    write_page_beside(run.store, "tiny")
+    page = Page(run.store.read(PAGE_BESIDE_RUN).decode())
+    # What was drawn after the newest state belongs to no epoch yet.
+    assert [image["src"] for image in page.all("img")] == [name.picture_key for name in names[:2]]
+    assert {(image["width"], image["height"]) for image in page.all("img")} == {("16", "16")}
+    assert "Epoch 1 100 images Epoch 2 200 images 9" in page.text
+
+
+def test_the_page_beside_a_run_is_there_before_its_first_preview(run: CommittedRun) -> None:
+    run.commit(200, ledger={"history": HISTORY, "faults": []})
+    write_page_beside(run.store, "tiny")
+    assert "No previews yet" in run.store.read(PAGE_BESIDE_RUN).decode()
 
 
 def test_the_loss_and_what_happened_come_from_the_newest_accepted_state(
