@@ -9,7 +9,7 @@ figures compare with each other and with nobody else's. Half of the real images 
 the scale's zero. Other work on the machine disturbs speed by CPU time less than speed by the clock. Printed
 as JSON.
 
-    python benchmarks/bench_kid.py MODEL DATASET [--images 256] [--threads 1]
+    python benchmarks/kid_of_samplers.py MODEL DATASET [--images 256] [--threads 1]
 """
 
 import argparse
