@@ -1,7 +1,8 @@
 """The quickstart for a cluster works by copying and pasting: its commands run here, in order, in one shell.
 
 What a reader has and the test's cluster has not is taken out, and only that: building and pushing images,
-which its nodes have already, and KubeRay's chart, since it runs. Where a person would look on, the test waits.
+which its nodes have already, and KubeRay's chart, since it runs. Where a person would look on, the test
+waits for what he would see.
 """
 
 import os
