@@ -65,7 +65,7 @@ def poll(find: Callable[[], Any], what: str) -> Any:
     """The first answer that is not empty."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
-        with suppress(CalledProcessError, LookupError):
+        with suppress(CalledProcessError, LookupError, StopIteration):
             if found := find():
                 return found
         assert time.monotonic() < deadline, what
@@ -110,7 +110,8 @@ def generated_configuration(programs: Programs, folder: Path, server: ApiServerA
     def read() -> Document:
         secret = json.loads(programs.kubectl("-n", "xray", "get", "secret", "prometheus-main", "-o", "json"))
         text = gzip.decompress(base64.b64decode(secret["data"]["prometheus.yaml.gz"]))
-        document: Document = yaml.safe_load(text)
+        # What the reloader in Prometheus' pod puts in.
+        document: Document = yaml.safe_load(text.replace(b"$(SHARD)", b"0"))
         return document if len(document.get("scrape_configs", [])) >= 3 and document.get("rule_files") else {}
 
     configuration: Document = poll(read, "Prometheus Operator wrote no configuration")
@@ -123,6 +124,12 @@ def generated_configuration(programs: Programs, folder: Path, server: ApiServerA
         for discovery in scrape["kubernetes_sd_configs"]:
             discovery["kubeconfig_file"] = str(server.kubeconfig)
     return configuration
+
+
+def find_target(live: LivePrometheus, pod: str) -> Document:
+    """What Prometheus says of the one that the pod is."""
+    targets: list[Document] = live.ask("targets", state="active")["activeTargets"]
+    return next(target for target in targets if target["labels"].get("pod") == pod)
 
 
 def test_it_finds_runs_and_operator_and_takes_the_alerts(server: ApiServerAlone, tmp_path: Path) -> None:
@@ -158,18 +165,23 @@ def test_it_finds_runs_and_operator_and_takes_the_alerts(server: ApiServerAlone,
         head = start_head(programs, exporter.port)
         give_address(programs, "xray", head, address)
         operators = ["-n", NAMESPACE, "get", "pods", "-o", "name"]
-        for name in poll(lambda: programs.kubectl(*operators).split(), "the chart's Deployment made no pod"):
-            give_address(programs, NAMESPACE, name.removeprefix("pod/"), address)
+        pods = poll(lambda: programs.kubectl(*operators).split(), "the chart's Deployment made no pod")
+        operator = pods[0].removeprefix("pod/")
+        give_address(programs, NAMESPACE, operator, address)
         configuration = generated_configuration(programs, tmp_path, server)
         program = str(find_places().programs / "prometheus-for-kubernetes")
         with LivePrometheus(tmp_path, configuration, program=program) as live:
-            live.wait_for(f'up{{job="xray/synthray-runs", pod="{head}"}} == 1 or up{{pod="{head}"}} == 1')
-            (found,) = live.query("synthray_run_planned_images")
-            assert (found["metric"]["namespace"], found["metric"]["run"]) == ("xray", "ranzcr-512")
-            assert "exported_namespace" not in found["metric"]
-            targets = live.ask("targets", state="active")["activeTargets"]
-            addresses = {target["scrapeUrl"] for target in targets}
-            assert f"http://{address}:8080/metrics" in addresses
+            live.wait_for("vector(1)")
+            try:
+                poll(lambda: find_target(live, head)["health"] == "up", "the driver is not scraped")
+            except AssertionError as error:
+                error.add_note(str(live.ask("targets")))
+                raise
+            (series,) = live.query("synthray_run_planned_images")
+            assert (series["metric"]["namespace"], series["metric"]["run"]) == ("xray", "ranzcr-512")
+            assert "exported_namespace" not in series["metric"]
+            found = poll(lambda: find_target(live, operator), "the operator is no target")
+            assert found["scrapeUrl"] == f"http://{address}:8080/metrics"
             rules = [rule for group in live.ask("rules")["groups"] for rule in group["rules"]]
             assert {rule["name"] for rule in rules} == {alert.name for alert in ALERTS}
             assert all("runbook_url" in rule["annotations"] for rule in rules)
