@@ -39,6 +39,8 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "manifests" / "examples" / "ranzcr-512.yaml"
 NAMESPACE = "synthray-system"
+# Services have no endpoints on nodes that are unknown.
+NODE = "here"
 SELECTED = {"matchLabels": {"release": "prometheus"}}
 DEADLINE_SECONDS = 120.0
 CONFIGURATION = OperatorConfiguration(images=Images(worker="synthray/worker:dev"))
@@ -79,7 +81,15 @@ def own_address() -> str:
 
 
 def give_address(programs: Programs, namespace: str, pod: str, address: str) -> None:
-    """Say what a kubelet would say of a pod that is ready."""
+    """Say what scheduler and kubelet would say of a pod that is ready."""
+    binding = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": pod},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
+    }
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/binding"
+    programs.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(binding))
     status = {
         "phase": "Running",
         "podIP": address,
@@ -136,6 +146,8 @@ def test_it_finds_runs_and_operator_and_takes_the_alerts(server: ApiServerAlone,
     programs, address = Programs(server.kubeconfig), own_address()
     programs.install_kinds(build_crds())
     programs.kubectl("create", "namespace", "xray")
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
+    programs.kubectl("create", "-f", "-", given=json.dumps(node))
     switches = [
         f"metrics.{kind}.{setting}"
         for kind in ("serviceMonitor", "podMonitor", "prometheusRule")
