@@ -17,6 +17,7 @@ IMAGE_TAG ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo dev)
 TESTS ?= tests
 DEMO ?=
 CHAOS ?=
+ALERT_FAULTS ?=
 CLUSTER ?=
 ALL ?=
 CLUSTER_TESTS ?= tests/cluster
@@ -127,6 +128,11 @@ test-cluster: setup ## Tests on a cluster (ALL=1 the long stories too; CLUSTER='
 .PHONY: chaos
 chaos: setup ## A campaign of faults against real runs (CHAOS='--hours 1 --seed 7 --through processes')
 	@$(PYTHON_IN_VENV) -m tests.chaos $(CHAOS)
+
+.PHONY: alert-faults
+alert-faults: setup ## Real faults that must fire the alerts, by a real Prometheus (ALERT_FAULTS='--only SynthrayNoSteps')
+	@tools/setup-test-tools.sh
+	@$(PYTHON_IN_VENV) -m tests.chaos.alert_faults $(ALERT_FAULTS)
 
 .PHONY: clean
 clean: ## Removes what was made, but the environment (.venv; delete it by hand)
