@@ -128,7 +128,7 @@ def playing(folder: Path, factor: float) -> Iterator[tuple[Scene, LivePrometheus
 def drawing() -> Iterator[tuple[Service, LoadedModel]]:
     """A service that tests itself every two seconds, and the model that it draws with."""
     loaded = load_tiny_model()
-    service = Service(loaded, replace(SETTINGS, self_test_seconds=2.0))
+    service = Service(loaded, replace(SETTINGS, self_test_seconds=2.0, follow_seconds=0.0))
     yield service, loaded
     service.stop(grace_seconds=0)
 
