@@ -28,6 +28,7 @@ from ray_run import Training
 from served import SETTINGS, build_app, listening, load_tiny_model
 from tiny_run import prepare_tiny_dataset, write_tiny_run
 
+from synthray.data.dataset import read_dataset
 from synthray.generation.models import LoadedModel
 from synthray.serving.service import Service
 from synthray.storage import EmbeddedS3, ObjectStore, S3Settings, open_store, s3_settings_from_environment
@@ -232,12 +233,13 @@ def kill_again_and_again(scene: Scene) -> None:
         )
 
 
-def damage_a_shard(scene: Scene) -> None:
-    """Bytes of one sample in the bucket are others than they were."""
-    key = next(info.key for info in scene.dataset.list("") if "shard" in info.key)
-    data = bytearray(scene.dataset.read(key))
-    data[len(data) // 2] ^= 0xFF
-    scene.dataset.write(key, bytes(data))
+def damage_a_sample(scene: Scene) -> None:
+    """A byte of one sample in the bucket is another than it was."""
+    dataset = read_dataset(scene.dataset)
+    path = dataset.description.shards[int(dataset.train.shard_number[0])].path
+    data = bytearray(scene.dataset.read(path))
+    data[int(dataset.train.offset[0] + dataset.train.length[0] // 2)] ^= 0xFF
+    scene.dataset.write(path, bytes(data))
 
 
 def change_a_weight(scene: Scene) -> None:
@@ -278,7 +280,7 @@ CASES: Final = (
     Case(
         f"a worker is killed {KILLS} times", ("SynthrayRestartStorm",), kill_again_and_again, lambda _: None
     ),
-    Case("a byte of a sample in the bucket is another", ("SynthraySkippedSamples",), damage_a_shard),
+    Case("a byte of a sample in the bucket is another", ("SynthraySkippedSamples",), damage_a_sample),
     Case("a weight in the replica's memory is another", ("SynthraySelfTestFailed",), change_a_weight),
 )
 
