@@ -250,6 +250,8 @@ class _Loop:
                     self._note(Planned.SAVED, f"state {result.state}")
 
     def _report(self, name: str) -> None:
+        # Whoever looks on must hear of saves that fail while training stands and waits for one.
+        self._collect_saves()
         self._books.book_storage_wait(self._wait.storage_wait_seconds)
         report = self._books.report(name, self._state.ledger, self._state.images_seen)
         away = self._desk is not None and self._desk.storage_is_away

@@ -132,6 +132,7 @@ def test_training_goes_on_from_the_cache_while_a_save_is_sent_again(on_s3: TinyR
     assert train(on_s3, controls={0: outage}) == "complete"
     waited_first = next(report for report in outage.reports if report.state == "WaitingForStorage")
     assert waited_first.totals.steps == 3
+    assert sum(waited_first.totals.checkpoint_failures.values()) > 0, "told while it waits, not afterwards"
 
 
 def test_a_stop_in_an_outage_is_heard_and_loses_nothing_that_was_committed(
