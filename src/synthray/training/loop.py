@@ -149,7 +149,6 @@ class _Loop:
         else:
             going_on = True
             self._save_if_due()
-        self._collect_saves()
         self._report("Running")
         return going_on
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import uuid4
 
 import pytest
 from cryptography import x509
@@ -89,7 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(target)
         name, query = unquote(parts.path), parse_qs(parts.query, keep_blank_values=True)
         upload = query.get("uploadId", [""])[0]
-        if self.command == "PUT" and upload:
+        if upload and self.command != "DELETE" and upload not in self.server.uploads:
+            # Ended by a request whose answer was lost.
+            self._answer(404, "NoSuchUpload")
+        elif self.command == "PUT" and upload:
             self.server.uploads[upload][int(query["partNumber"][0])] = body
             self._answer(200)
         elif self.command == "PUT":
@@ -122,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.objects.pop(f"{name.rstrip('/')}/{key}", None)
             self._answer(200, content=b"<DeleteResult/>")
         elif "uploads" in query:
-            upload = f"upload-{len(self.server.uploads)}"
+            upload = f"upload-{uuid4().hex}"
             self.server.uploads[upload] = {}
             result = "InitiateMultipartUploadResult"
             self._answer(200, content=f"<{result}><UploadId>{upload}</UploadId></{result}>".encode())
