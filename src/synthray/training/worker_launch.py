@@ -15,7 +15,7 @@ from synthray.errors import Unavailable
 from synthray.training.standby_client import FORK_SECONDS, StandbyClient
 from synthray.training.worker_task import WorkerTask
 
-_STACKS_SECONDS = 1.0
+_ANSWER_SECONDS = 1.0
 _STACKS_POLL_SECONDS = 0.05
 _END_SECONDS = 10.0
 
@@ -111,7 +111,7 @@ class WorkerProcess:
             signal.pidfd_send_signal(self._handle, signal.SIGUSR1)
         except ProcessLookupError:
             return "the process is gone"
-        deadline = time.monotonic() + _STACKS_SECONDS
+        deadline = time.monotonic() + _ANSWER_SECONDS
         while time.monotonic() < deadline:
             time.sleep(_STACKS_POLL_SECONDS)
             with self._log.open("rb") as log:
@@ -123,11 +123,13 @@ class WorkerProcess:
 
     def describe_end(self) -> str:
         """How it ended, for people; only for one that has."""
+        # A dying process closes its pipe before its parent can learn how it died.
+        select.select([self._handle], [], [], _ANSWER_SECONDS)
         code = None
         if (connection := self._standby.ask({"exit_of": self.process_id})) is not None:
             with connection:
                 try:
-                    code = connection.recv() if connection.poll(_STACKS_SECONDS) else None
+                    code = connection.recv() if connection.poll(_ANSWER_SECONDS) else None
                 except (EOFError, OSError):
                     code = None
         if code is None:
