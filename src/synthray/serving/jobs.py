@@ -103,8 +103,12 @@ class Jobs:
     def troubles(self) -> str:
         """What keeps this replica's jobs waiting, in words; empty if nothing does. Names no job."""
         runs = [held.run for held in self._list_held() if held.run.trouble]
-        if not (runs or self._is_blind):
-            return ""
+        if not runs:
+            return (
+                "new jobs wait: their list can't be read, most often for storage; the log says more"
+                if self._is_blind
+                else ""
+            )
         num_unstored = sum(run.num_unstored for run in runs)
         return (
             f"jobs wait, most often for storage: {len(runs)} are held up, "

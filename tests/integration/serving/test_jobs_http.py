@@ -17,13 +17,14 @@ from intercepted_stores import FailingStore
 from memory_store import MemoryStore
 from served import SETTINGS, build_app, listening, load_tiny_model, tiny_service
 
+from synthray.errors import Unavailable
 from synthray.generation.generator import Generator
 from synthray.generation.profile import STRICT_1
 from synthray.serving.job_store import JobStore
 from synthray.serving.jobs import Jobs
 from synthray.serving.service import Service
 from synthray.serving.settings import JobLimits
-from synthray.storage import ObjectStore, S3Settings, open_store
+from synthray.storage import ObjectInfo, ObjectStore, S3Settings, open_store
 
 PATIENCE_SECONDS = 120.0
 LIMITS = JobLimits(max_open=3, lease_seconds=2.0, retry_seconds=0.2)
@@ -165,6 +166,24 @@ def test_what_can_not_be_drawn_is_refused_at_once(url: str, body: dict[str, Any]
 )
 def test_a_job_that_does_not_exist_is_404(url: str, path: str) -> None:
     assert requests.get(url + path, timeout=60).status_code == 404
+
+
+class UnlistableStore(MemoryStore):
+    """Lists nothing: its storage is away."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        raise Unavailable(f"nobody answered for {prefix}")
+
+
+def test_a_replica_without_a_job_says_that_it_cannot_see_new_ones() -> None:
+    with (
+        tiny_service() as service,
+        listening(build_app(service, jobs=Jobs(JobStore(UnlistableStore()), service, LIMITS))) as url,
+    ):
+        wait_until(lambda: "new jobs wait" in requests.get(f"{url}/readyz", timeout=60).text)
+        ready = requests.get(f"{url}/readyz", timeout=60)
+    assert ready.status_code == 200
+    assert "held up" not in ready.text
 
 
 def test_without_storage_a_replica_is_ready_and_says_what_waits() -> None:
